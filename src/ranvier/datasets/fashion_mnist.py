@@ -1,0 +1,37 @@
+"""Fashion-MNIST: 70,000 pictures of clothing, in the format of MNIST but harder.
+
+Read from a folder of the four published IDX files, or downloaded once into the user's cache.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ranvier.datasets.bundled import Split
+from ranvier.datasets.images import FASHION_MNIST, load_images
+
+__all__ = ["CLASS_NAMES", "load_data"]
+
+CLASS_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def load_data(path: str | os.PathLike[str] | None = None) -> Split:
+    """Fashion-MNIST, split as published: 60,000 images for training, 10,000 for testing.
+
+    Args:
+        path: a folder holding the four IDX files, plain or gzip-compressed, under their published names. None: the
+            cache folder, filled by a download (with checksums) the first time (needs ``pip install ranvier[data]``).
+
+    Returns:
+        ``(x_train, y_train), (x_test, y_test)``: x uint8 ``(samples, 28, 28)``, 0 to 255; y uint8 ``(samples,)``,
+        the number of a class in :data:`CLASS_NAMES`.
+
+    Raises:
+        DataError: a file is missing, damaged or of the wrong kind, or it could not be downloaded.
+
+    Source:
+        H. Xiao, K. Rasul and R. Vollgraf (2017), https://github.com/zalandoresearch/fashion-mnist, MIT licence.
+    """
+    return load_images(FASHION_MNIST, path)
