@@ -52,6 +52,8 @@ def float_literal(value: float, kind: str) -> str:
     """An exact IR literal. IR writes float constants as the bits of the equal double, bfloat with an ``R`` prefix."""
     if kind == "bfloat":
         (bits,) = struct.unpack(">I", struct.pack(">f", value))
+        if value == value:  # to nearest, ties to even; a NaN keeps its upper bits, which say that it is quiet
+            bits += 0x7FFF + (bits >> 16 & 1)
         return f"0xR{bits >> 16:04X}"
     if kind == "float":
         (value,) = struct.unpack(">f", struct.pack(">f", value))  # round to float32 first, ties to even
@@ -160,7 +162,8 @@ _BINARY = {
 # except "ne", which is true then, as in IEEE 754 and NumPy.
 _COMPARE = {
     "lt": ("slt", "olt"), "le": ("sle", "ole"), "gt": ("sgt", "ogt"), "ge": ("sge", "oge"),
-    "eq": ("eq", "oeq"), "ne": ("ne", "une"), "ult": ("ult", None), "uno": (None, "uno"),
+    "eq": ("eq", "oeq"), "ne": ("ne", "une"), "ult": ("ult", None), "ule": ("ule", None), "ugt": ("ugt", None),
+    "uge": ("uge", None), "uno": (None, "uno"),
 }  # fmt: skip
 
 
@@ -339,9 +342,11 @@ class Function:
         return self.const(0, scalar) if count == 1 else self.vector_const(range(count), scalar)
 
     def first_lanes(self, n: Value | int, count: int) -> Value:
-        """A mask whose first ``n`` lanes of ``count`` are set."""
+        """A mask whose first ``n`` lanes of ``count`` are set (none if ``n`` is negative)."""
         if isinstance(n, int):
             return self.vector_const([i < n for i in range(count)], "i1")
+        if n.kind == "i64":  # compared in lanes of 32 bits: half the registers of 64
+            n = self.cast("trunc", self.select(n < count, n, count), "i32")
         return self.compare("lt", self.lane_numbers(count, n.kind), n)
 
     def fold(self, a: Value, combine) -> Value:
@@ -366,11 +371,11 @@ class Function:
     ) -> Value:
         """Load ``kind`` from element ``index`` (counted in scalars). Lanes outside ``mask`` are zero and not read.
 
-        Booleans are stored as bytes (0 or 1), so ``i1`` is loaded as ``i8`` and narrowed.
+        Booleans are stored as bytes, so ``i1`` is loaded as ``i8``; any byte but 0 is true.
         """
         scalar = element(kind)
         if scalar == "i1":
-            return self.cast("trunc", self.load(base, index, vector("i8", lanes(kind)), mask), "i1")
+            return self.compare("ne", self.load(base, index, vector("i8", lanes(kind)), mask), 0)
         address = self.at(base, index, scalar)
         align = align or BYTES[scalar]
         if mask is None:
@@ -400,6 +405,35 @@ class Function:
             f"call void @{name}({value.kind} {value.name}, ptr align {align} {address.name}, {mask.kind} {mask.name})"
         )
         return None
+
+    def gather(self, base: Value, offsets: Value, scalar: str, mask: Value | None = None) -> Value:
+        """Load one element for each lane: ``base[offsets]``. Lanes outside ``mask`` are zero and not read."""
+        if scalar == "i1":
+            return self.compare("ne", self.gather(base, offsets, "i8", mask), 0)
+        count = lanes(offsets.kind)
+        kind, mask = vector(scalar, count), mask or self.const(True, vector("i1", count))
+        places = self._places(base, offsets, scalar)
+        name = f"llvm.masked.gather.v{count}{_short(scalar)}.v{count}p0"
+        self.declarations.add(f"declare {kind} @{name}(<{count} x ptr>, {mask.kind}, {kind})")
+        where = f"<{count} x ptr> align {BYTES[scalar]} {places}, {mask.kind} {mask.name}"
+        return self.emit(f"call {kind} @{name}({where}, {kind} zeroinitializer)", kind)
+
+    def scatter(self, value: Value, base: Value, offsets: Value, mask: Value | None = None) -> None:
+        """Store one element for each lane, in the order of the lanes: ``base[offsets] = value``."""
+        scalar, count = element(value.kind), lanes(value.kind)
+        if scalar == "i1":
+            return self.scatter(self.cast("zext", value, "i8"), base, offsets, mask)
+        mask = mask or self.const(True, vector("i1", count))
+        places = self._places(base, offsets, scalar)
+        name = f"llvm.masked.scatter.v{count}{_short(scalar)}.v{count}p0"
+        self.declarations.add(f"declare void @{name}({value.kind}, <{count} x ptr>, {mask.kind})")
+        where = f"<{count} x ptr> align {BYTES[scalar]} {places}, {mask.kind} {mask.name}"
+        self.line(f"call void @{name}({value.kind} {value.name}, {where})")
+        return None
+
+    def _places(self, base: Value, offsets: Value, scalar: str) -> str:
+        kind = vector("ptr", lanes(offsets.kind))
+        return self.emit(f"getelementptr {scalar}, ptr {base.name}, {offsets.kind} {offsets.name}", kind).name
 
     def var(self, initial: Value | Number, kind: str | None = None) -> Var:
         """A mutable local that starts as ``initial``."""
