@@ -499,6 +499,7 @@ def _atan2(f: Function, y: Value, x: Value) -> Value:
     angle = f.select(steep, (high - angle) + low, angle)
     bits = _bits(f, x)
     angle = f.select(bits < 0, (2 * high - angle) + 2 * low, angle)
+    angle = f.select(f.compare("uno", x, y), f.const(float("nan"), x.kind), angle)
     return _copysign(f, angle, y)
 
 

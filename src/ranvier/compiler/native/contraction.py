@@ -1,0 +1,544 @@
+"""Contractions: matrix products, and all that can be written as one, with the work that follows fused in.
+
+A :class:`Contraction` says, as plain data, ``C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n]`` followed by an
+*epilogue*: a body of elementwise instructions that sees the sum (the leaf ``acc``) and any further operands, and whose
+values are stored. Dense layers forward (with bias and activation), both their gradients (with the optimizer's update
+at the store), convolutions and recurrences are all this one kernel with different addresses.
+
+How the code works. ``B`` comes in *panels*: columns are cut into strips of ``width`` (two vectors as a rule), and each
+strip is stored as rows of ``width`` contiguous numbers. One unit of work is a *tile*: a few rows of A times one panel.
+Its sums stay in registers for the whole loop over ``k``; each turn loads the panel's row of B once and multiplies it
+by one number of A for every row of the tile. When the loop is done the epilogue runs on the sums while they are in
+registers. Nothing is packed inside: who calls chooses layouts so that no packing is needed, or inserts a ``Relayout``.
+
+Rows that do not fill the last tile cost no second copy of the code: the last tile starts earlier, so that it is full,
+and stores only the rows that no other tile has stored (so in-place updates happen once).
+
+Determinism: each number of C is summed by one unit in the order of k, whatever the threads do. A product with few
+outputs and a very long k may be cut into fixed chunks of k (:meth:`Contraction.split`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ranvier.compiler.native.builder import BYTES, Function, Value, Var, lanes, vector
+from ranvier.compiler.native.emit import HEAVY, ITEMSIZE, KINDS, constant, emit_instr, operand_dtypes, widen_bfloat16
+from ranvier.compiler.native.expr import Body, Instr
+
+__all__ = [
+    "AOperand",
+    "Contraction",
+    "EpilogueOperand",
+    "Tile",
+    "a_panels_k",
+    "a_panels_m",
+    "a_rows",
+    "choose_tile",
+    "panel_width",
+    "should_pack_a",
+]
+
+Isa = Any  # target.Isa: .name, .bits, .lanes(dtype)
+
+_BITS = {"avx512": 512, "avx2": 256, "neon": 128, "generic": 128}
+_REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}
+_LIGHT = 4  # instructions of a body that is still written out once for every vector of the tile
+_A_LARGE = 8 << 20  # bytes of A from which tiles are visited in bands of rows
+_A_BAND = 768 << 10  # bytes of such a band: it lives in the second cache while the panels of B go by
+
+
+def panel_width(n: int, isa: Isa) -> int:
+    """Columns of a panel for a matrix of ``n`` columns: one vector for narrow ones, three if that fits, else two."""
+    lanes = isa.lanes("float32")
+    vectors = -(-n // lanes)
+    return lanes * (1 if vectors <= 1 else 3 if vectors == 3 else 2)
+
+
+def should_pack_a(m: int, n: int, k: int, stride: int, size: int = 4) -> bool:
+    """Whether it pays to copy a row-major A (``stride`` elements of ``size`` bytes between rows) to panels first.
+
+    A tile walks several rows at once. When rows lie a multiple of 2 KiB or more apart they compete for the same few
+    lines of the first cache. The copy costs about as much as 16 to 32 columns of the product, so narrow products and
+    short rows are left as they are.
+    """
+    step = stride * size
+    return step >= 2048 and step % 2048 == 0 and m >= 8 and k * size >= 1024 and n >= 256
+
+
+@dataclass(frozen=True)
+class AOperand:
+    """Where ``A[b, m, k]`` lies. All strides count elements; ``batch`` is the step from one matrix to the next.
+
+    * ``rows``: at ``m * self.m + k * self.k``.
+    * ``panels_k``: A itself is in panels of ``width``: at ``(k // width) * self.k + m * self.m + k % width``.
+    * ``panels_m``: A is the transpose of a matrix in panels: at ``(m // width) * self.m + k * self.k + m % width``.
+
+    :func:`a_rows`, :func:`a_panels_k` and :func:`a_panels_m` fill in the usual strides.
+    """
+
+    layout: str
+    batch: int
+    m: int
+    k: int
+    width: int = 0
+
+
+def a_rows(row: int, column: int = 1, batch: int = 0) -> AOperand:
+    """Plain strides: ``row`` elements from one m to the next, ``column`` from one k to the next."""
+    return AOperand("rows", batch, row, column)
+
+
+def a_panels_k(rows: int, width: int, batch: int = 0) -> AOperand:
+    """A [rows, K] matrix in panels, used as it is."""
+    return AOperand("panels_k", batch, width, rows * width, width)
+
+
+def a_panels_m(rows: int, width: int, batch: int = 0) -> AOperand:
+    """A [rows, M] matrix in panels, used transposed: its rows are summed over."""
+    return AOperand("panels_m", batch, rows * width, width, width)
+
+
+@dataclass(frozen=True)
+class EpilogueOperand:
+    """A further operand of a contraction, read or written by the epilogue.
+
+    Attributes:
+        dtype: its dtype.
+        mode: ``tile`` (the layout of C), ``row`` (one value for each n; padded to whole panels), ``column`` (one
+            value for each m) or ``scalar``.
+        batch: elements from one matrix of the batch to the next; -1 means C's own step for tiles, else shared.
+    """
+
+    dtype: str
+    mode: str
+    batch: int = -1
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The register tile: ``rows`` of A times ``vectors`` of B; ``chains`` independent sums for each (small tiles)."""
+
+    rows: int
+    vectors: int
+    chains: int = 1
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """``C[b, m, n] = sum_k A[b, m, k] * B[b, k, n]`` and the epilogue that stores it.
+
+    Attributes:
+        batch, m, n, k: sizes. ``k`` may be 0 (all sums are 0); the others are at least 1.
+        dtype: of A and B (float32, float64, bfloat16). Sums are float64 for float64, else float32.
+        a: where A lies.
+        b_batch: elements between the B matrices of a batch (0: shared).
+        width: columns of a panel of B and C. Pad columns of B's last panel must be there and be zero.
+        c: ``panels`` (whole vectors are stored, pads included) or ``rows``.
+        c_batch, c_ld: elements between matrices of C, and between its rows (``rows``) or its panels (``panels``;
+            0 means ``m * width``).
+        operands: the epilogue's operands. In the kernel's buffer list A is 0, B is 1, these follow as 2, 3, ...
+        body: the epilogue; ``load`` attrs are indices into ``operands``.
+        stores: (index into ``operands``, body value).
+        b_panel: elements between panels of B (0: ``k * width``).
+        chunk: if not 0, cut k into chunks of this many and store one result for each (see :meth:`split`).
+        c_chunk: elements between the results of two chunks.
+        isa: the name of the instruction set that the kernel is for; it decides the tile, and so the units.
+    """
+
+    batch: int
+    m: int
+    n: int
+    k: int
+    dtype: str
+    a: AOperand
+    b_batch: int
+    width: int
+    c: str
+    c_batch: int
+    c_ld: int
+    operands: tuple[EpilogueOperand, ...]
+    body: Body
+    stores: tuple[tuple[int, int], ...]
+    b_panel: int = 0
+    chunk: int = 0
+    c_chunk: int = 0
+    isa: str = "avx512"
+
+    @property
+    def acc(self) -> str:
+        """The dtype of the sums."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.k // self.chunk) if self.chunk else 1
+
+    @property
+    def panels(self) -> int:
+        return -(-self.n // self.width)
+
+    @property
+    def flops(self) -> int:
+        return self.batch * self.m * self.n * (2 * self.k + sum(bool(i.args) for i in self.body))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that must move at least once: A, B, and every operand read or written (both, if both)."""
+        size = ITEMSIZE[self.dtype]
+        total = size * self.k * (self.m * (self.batch if self.a.batch else 1) + self.n * (self.batch if self.b_batch else 1))
+        counts = {"tile": self.batch * self.m * self.n * self.chunks, "row": self.n, "column": self.m, "scalar": 1}
+        touched = [i.attrs[0] for i in self.body if i.op == "load"] + [s for s, _ in self.stores]
+        return total + sum(ITEMSIZE[self.operands[i].dtype] * counts[self.operands[i].mode] for i in touched)
+
+    @property
+    def units(self) -> int:
+        """Tiles: chunks, matrices of the batch, panels and row tiles, the last running fastest."""
+        tile = choose_tile(self)
+        blocks = self.panels * (self.width // (_BITS[self.isa] // 32) // tile.vectors)
+        return self.chunks * self.batch * blocks * -(-self.m // tile.rows)
+
+    def key(self) -> str:
+        """Everything that affects the code, as text."""
+        return repr(self)
+
+    def ir(self, name: str, isa: Isa) -> str:
+        """The kernel as the text of an LLVM module with the one function ``name``."""
+        assert isa.name == self.isa, f"a contraction planned for {self.isa} cannot be written for {isa.name}"
+        return _Kernel(self, name, isa).module()
+
+    def split(self, chunk: int) -> Contraction:
+        """This product as partial results over fixed chunks of k, for few outputs and a very long k.
+
+        The result has the same A and B and one operand, the buffer [chunks, batch, m, n] of partial sums in C's
+        layout. Add them up in order of the chunks (a ``middle`` reduction over a fixed number of terms) and apply
+        this contraction's own epilogue there. ``chunk`` must be a multiple of the panel width of A when A is in
+        panels along k. The cut depends on the problem alone, so the bits do not depend on threads.
+        """
+        assert self.a.layout != "panels_k" or chunk % self.a.width == 0, "a chunk must end with a panel of A"
+        size = self.panels * self.width * self.m if self.c == "panels" else self.m * self.n
+        return replace(
+            self, c_batch=size, c_ld=0 if self.c == "panels" else self.n, operands=(EpilogueOperand(self.acc, "tile"),),
+            body=(Instr("acc", self.acc),), stores=((0, 0),), b_panel=self.b_panel or self.k * self.width, chunk=chunk,
+            c_chunk=size * self.batch,
+        )  # fmt: skip
+
+
+# -- choosing the tile ------------------------------------------------------------------------------------------------
+
+
+def _row_limits(spec: Contraction) -> Iterator[tuple[int, int]]:
+    """(vectors, most rows) of the register tiles that fit, widest first."""
+    bits = _BITS[spec.isa]
+    lanes = bits // 32
+    per_vector = max(1, lanes * ITEMSIZE[spec.acc] * 8 // bits)  # machine registers of one vector
+    spare = 1 if _REGISTERS[spec.isa] == 16 else 2
+    for vectors in range(spec.width // lanes, 0, -1):
+        if (spec.width // lanes) % vectors == 0:
+            free = _REGISTERS[spec.isa] - spare - vectors * per_vector
+            yield vectors, min(free // (vectors * per_vector), 14)
+
+
+def choose_tile(spec: Contraction) -> Tile:
+    """The tile that needs the fewest machine cycles by a simple count, among those that fit the registers."""
+    options = list(_row_limits(spec))
+    vectors, limit = next((o for o in options if o[1] >= min(4, spec.m)), options[-1])
+    width = spec.a.width if spec.a.layout == "panels_m" else 0
+    best, best_cost = Tile(1, vectors), math.inf
+    for rows in range(1, min(limit, spec.m) + 1):
+        if width and width % rows and spec.m > width:
+            continue  # a tile must not straddle two panels of A
+        tiles = -(-spec.m // rows)
+        chain = rows * vectors
+        cost = tiles * (max(spec.k, 1) * (max(chain, 4) + 0.5 * (rows < 6)) + 30 + 2 * chain)
+        cost *= 1 + 0.002 * abs(rows - 8)  # among equals, eight rows: measured best, and quick to compile
+        if cost < best_cost:
+            best, best_cost = Tile(rows, vectors), cost
+    chains = 1
+    while chains < 4 and chains * best.rows * vectors < 6 and spec.k >= 16:
+        chains *= 2
+    return replace(best, chains=chains)
+
+
+# -- the generator ----------------------------------------------------------------------------------------------------
+
+
+def _weight(body: Body) -> int:
+    return sum(20 if i.op in HEAVY else 1 for i in body if i.args)
+
+
+class _Kernel:
+    """Writes one kernel. The methods follow the order of the code they make: units, the k loop, the epilogue."""
+
+    def __init__(self, spec: Contraction, name: str, isa: Isa):
+        self.spec, self.isa = spec, isa
+        self.lanes = isa.lanes("float32")
+        self.tile = choose_tile(spec)
+        self.f = Function(
+            name, [("buffers", "ptr"), ("lo", "i64"), ("hi", "i64"), ("state", "ptr")], target_width=isa.bits
+        )
+        self.acc_kind = KINDS[spec.acc]
+        self.vec = vector(self.acc_kind, self.lanes)
+        self.row_tiles = -(-spec.m // self.tile.rows)
+        self.across = spec.a.layout == "panels_m" and spec.m > spec.a.width  # more than one panel along m
+        self.uniform: dict[int, Value] = {}  # body values that are the same everywhere: computed once per call
+
+    def module(self) -> str:
+        f, spec = self.f, self.spec
+        self.pointers = [f.load(f["buffers"], i, "ptr") for i in range(2 + len(spec.operands))]
+        self._uniform_values()
+        with f.loop(f["lo"], f["hi"]) as unit:
+            self._unit(unit)
+        return f.module()
+
+    def _divide(self, number: Value, size: int, count: int) -> tuple[Value, Value]:
+        """(number // size, number % size) where ``number < size * count``; nothing is computed if one is known."""
+        zero = self.f.const(0, "i64")
+        if count == 1:
+            return zero, number
+        return (number, zero) if size == 1 else (number // size, number % size)
+
+    def _row_tile(self, number: Value, columns: int) -> tuple[Value, Value]:
+        """(row tile, column block). Row tiles run fastest; for a large A, only within a band of them."""
+        row = self.spec.k * ITEMSIZE[self.spec.dtype]
+        band = max(1, _A_BAND // max(1, self.tile.rows * row))
+        if columns == 1 or self.spec.m * row <= _A_LARGE or band >= self.row_tiles:
+            column, index = self._divide(number, self.row_tiles, columns)
+            return index, column
+        first = number // (band * columns) * band
+        within = number - first * columns
+        if self.row_tiles % band == 0:
+            return first + within % band, within // band
+        here = self.f.select(first < self.row_tiles - band, band, self.row_tiles - first)
+        return first + within % here, within // here
+
+    def _unit(self, unit: Value) -> None:
+        f, spec, tile = self.f, self.spec, self.tile
+        blocks = spec.width // self.lanes // tile.vectors
+        matrix, within = self._divide(unit, blocks * spec.panels * self.row_tiles, spec.chunks * spec.batch)
+        index, rest = self._row_tile(within, blocks * spec.panels)
+        panel, block = self._divide(rest, blocks, spec.panels)
+        chunk, batch = self._divide(matrix, spec.batch, spec.chunks)
+        row = index * tile.rows
+        # Rows of the tile that this unit stores: [first, last). None means all of them.
+        self.first = self.last = None
+        if spec.m % tile.rows and self.across:
+            self.last = spec.m - row
+        elif spec.m % tile.rows:
+            start = f.select(row < spec.m - tile.rows, row, spec.m - tile.rows)
+            self.first, row = row - start, start
+        self.row, self.panel, self.batch, self.chunk = row, panel, batch, chunk
+        self.column = block * (tile.vectors * self.lanes)  # first column within the panel
+        sums = self._sums()
+        self._epilogue(sums)
+
+    # the k loop
+
+    def _sums(self) -> list[list[Value]]:
+        """The tile's sums over k, as [row][vector]."""
+        f, spec, tile = self.f, self.spec, self.tile
+        sums = [
+            [[f.var(0, self.vec) for _ in range(tile.vectors)] for _ in range(tile.rows)] for _ in range(tile.chains)
+        ]
+        a, b = self._starts()
+        stop: Value | int = spec.k
+        if spec.chunks > 1:
+            start = self.chunk * spec.chunk
+            stop = f.select(start < spec.k - spec.chunk, spec.chunk, spec.k - start)
+        if spec.a.layout != "panels_k" or (spec.k if spec.chunks == 1 else spec.chunk) <= spec.a.width:
+            step = 1 if spec.a.layout == "panels_k" else spec.a.k
+            self._k_loop(sums, a, b, stop, step)
+        else:
+            width = spec.a.width
+            with f.loop(0, stop, step=width) as k0:
+                left = f.as_value(stop, "i64") - k0
+                here = f.select(left < width, left, width) if spec.k % width else width
+                panel = f.at(a, (k0 // width) * spec.a.k, KINDS[spec.dtype])
+                self._prefetch(f.at(panel, spec.a.k, KINDS[spec.dtype]))
+                self._k_loop(sums, panel, f.at(b, k0 * spec.width, KINDS[spec.dtype]), here, 1)
+        return [[self._join([s[r][v] for s in sums]) for v in range(tile.vectors)] for r in range(tile.rows)]
+
+    def _prefetch(self, start: Value) -> None:
+        """Ask for the tile's rows in the next panel of A: it is far from this one, so the hardware does not guess it."""
+        f, size = self.f, self.tile.rows * self.spec.a.m * ITEMSIZE[self.spec.dtype]
+        f.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        for offset in range(0, size, 64):
+            f.line(f"call void @llvm.prefetch.p0(ptr {f.at(start, offset, 'i8').name}, i32 0, i32 3, i32 1)")
+
+    def _join(self, chains: list[Var]) -> Value:
+        values = [c.get() for c in chains]
+        while len(values) > 1:
+            values = [values[i] + values[i + 1] for i in range(0, len(values), 2)]
+        return values[0]
+
+    def _starts(self) -> tuple[Value, Value]:
+        """The addresses of A[batch, row, first k] and of B[batch, first k, first column]."""
+        f, spec, a = self.f, self.spec, self.spec.a
+        if self.across:
+            place = (self.row // a.width) * a.m + self.row % a.width
+        else:
+            place = self.row * (1 if a.layout == "panels_m" else a.m)
+        place = place + self.batch * a.batch
+        at_b = self.panel * (spec.b_panel or spec.k * spec.width) + self.batch * spec.b_batch + self.column
+        if spec.chunks > 1:
+            ahead = spec.chunk // a.width if a.layout == "panels_k" else spec.chunk
+            place = place + self.chunk * (ahead * a.k)
+            at_b = at_b + self.chunk * (spec.chunk * spec.width)
+        kind = KINDS[spec.dtype]
+        return f.at(self.pointers[0], place, kind), f.at(self.pointers[1], at_b, kind)
+
+    def _k_loop(self, sums: list[list[list[Var]]], a: Value, b: Value, stop: Value | int, step: int) -> None:
+        """Add up k in [0, stop): A advances by ``step`` elements, B by one row of the panel."""
+        f, chains = self.f, self.tile.chains
+        whole: Value | int = stop
+        if chains > 1:
+            whole = stop // chains * chains if isinstance(stop, int) else stop & -chains
+            with f.loop(0, whole, step=chains) as k:
+                for c in range(chains):
+                    self._k_step(sums[c], a, b, k + c, step)
+            if isinstance(stop, int) and whole == stop:
+                return
+        with f.loop(whole if chains > 1 else 0, stop) as k:
+            self._k_step(sums[0], a, b, k, step)
+
+    def _k_step(self, sums: list[list[Var]], a: Value, b: Value, k: Value, step: int) -> None:
+        f, spec, kind = self.f, self.spec, KINDS[self.spec.dtype]
+        apart = 1 if spec.a.layout == "panels_m" else spec.a.m  # from one row of A to the next
+        a, b = f.at(a, k * step if step != 1 else k, kind), f.at(b, k * spec.width, kind)
+        row = [self._widen(f.load(b, v * self.lanes, vector(kind, self.lanes))) for v in range(self.tile.vectors)]
+        for r, line in enumerate(sums):
+            x = f.splat(self._widen(f.load(a, r * apart, kind)), self.lanes)
+            for v, total in enumerate(line):
+                # Without an fma instruction (the generic target) LLVM would call the C library for each lane.
+                total.set(x * row[v] + total.get() if spec.isa == "generic" else f.fma(x, row[v], total.get()))
+
+    def _widen(self, value: Value) -> Value:
+        return widen_bfloat16(self.f, value) if self.spec.dtype == "bfloat16" else value
+
+    # the epilogue
+
+    def _uniform_values(self) -> None:
+        """Compute once, as scalars, what depends on constants and scalar operands only."""
+        f, spec = self.f, self.spec
+        for i, instr in enumerate(spec.body):
+            if instr.op == "const":
+                self.uniform[i] = constant(f, instr.attrs[0], instr.dtype)
+            elif instr.op == "load":
+                operand = spec.operands[instr.attrs[0]]
+                if operand.mode == "scalar" and (operand.batch <= 0 or spec.batch == 1):
+                    self.uniform[i] = f.load(self.pointers[2 + instr.attrs[0]], 0, KINDS[instr.dtype])
+            elif instr.args and all(a in self.uniform for a in instr.args):
+                args = [self.uniform[a] for a in instr.args]
+                self.uniform[i] = emit_instr(f, instr, args, 1, operand_dtypes(spec.body, instr))
+
+    def _epilogue(self, sums: list[list[Value]]) -> None:
+        f, spec, tile = self.f, self.spec, self.tile
+        self.bases = [
+            f.at(pointer, self._place(o), KINDS[o.dtype])
+            for pointer, o in zip(self.pointers[2:], spec.operands, strict=True)
+        ]
+        if _weight(spec.body) <= _LIGHT or tile.rows * tile.vectors == 1:
+            masks = [self._mask(v) for v in range(tile.vectors)]
+            rows = [self._row_loads(v) for v in range(tile.vectors)]
+            for r, line in enumerate(sums):
+                with self._if_ours(r):
+                    for v, total in enumerate(line):
+                        self._vector(r, v, total, masks[v], rows[v])
+            return
+        # A long body: park the sums on the stack and write the body once, in a loop over the tile.
+        size = tile.vectors * self.lanes
+        scratch = f.scratch(self.acc_kind, tile.rows * size)
+        for r, line in enumerate(sums):
+            for v, total in enumerate(line):
+                f.store(total, scratch, r * size + v * self.lanes, align=self._align)
+        first = 0 if self.first is None else self.first
+        last: Value | int = tile.rows
+        if self.last is not None:
+            last = f.select(self.last < tile.rows, self.last, tile.rows)
+        with f.loop(first, last) as r, f.loop(0, tile.vectors) as v:
+            total = f.load(scratch, r * size + v * self.lanes, self.vec, align=self._align)
+            self._vector(r, v, total, self._mask(v), self._row_loads(v))
+
+    @property
+    def _align(self) -> int:
+        return min(64, self.lanes * BYTES[self.acc_kind])
+
+    @contextlib.contextmanager
+    def _if_ours(self, r: int) -> Iterator[None]:
+        """The block runs if row ``r`` of the tile belongs to this unit."""
+        if self.first is None and self.last is None:
+            yield
+            return
+        with self.f.when(self.first <= r if self.first is not None else self.last > r):
+            yield
+
+    def _place(self, operand: EpilogueOperand) -> Value:
+        """Where the tile's first element lies in an operand."""
+        spec, column = self.spec, self.column
+        own = operand.batch if operand.batch >= 0 else (spec.c_batch if operand.mode == "tile" else 0)
+        place = self.batch * own
+        if operand.mode == "tile":
+            panel = spec.width if spec.c == "rows" else spec.c_ld or spec.m * spec.width
+            place = place + self.row * self._tile_row + self.panel * panel + column
+            if spec.chunks > 1:
+                place = place + self.chunk * spec.c_chunk
+        elif operand.mode == "row":
+            place = place + self.panel * spec.width + column
+        elif operand.mode == "column":
+            place = place + self.row
+        return place
+
+    @property
+    def _tile_row(self) -> int:
+        """Elements from one row of C to the next."""
+        return self.spec.c_ld if self.spec.c == "rows" else self.spec.width
+
+    def _mask(self, v: Value | int) -> Value | None:
+        """The lanes of vector ``v`` that exist, when C is in rows that do not end with a panel."""
+        f, spec = self.f, self.spec
+        if spec.c == "panels" or spec.n % spec.width == 0:
+            return None
+        if spec.n < spec.width and isinstance(v, int) and self.tile.vectors * self.lanes == spec.width:
+            return f.first_lanes(max(0, spec.n - v * self.lanes), self.lanes)
+        return f.first_lanes(spec.n - (self.panel * spec.width + self.column + v * self.lanes), self.lanes)
+
+    def _row_loads(self, v: Value | int) -> dict[int, Value]:
+        """Vector ``v`` of the operands that have one value for each column, by body index."""
+        f, spec = self.f, self.spec
+        return {
+            i: f.load(self.bases[instr.attrs[0]], v * self.lanes, vector(KINDS[instr.dtype], self.lanes))
+            for i, instr in enumerate(spec.body)
+            if instr.op == "load" and spec.operands[instr.attrs[0]].mode == "row"
+        }
+
+    def _vector(
+        self, r: Value | int, v: Value | int, total: Value, mask: Value | None, known: dict[int, Value]
+    ) -> None:
+        """The body for one vector of one row of the tile."""
+        f, spec = self.f, self.spec
+        at = r * self._tile_row + v * self.lanes
+        values: list[Value] = []
+        for i, instr in enumerate(spec.body):
+            if instr.op == "const":
+                values.append(constant(f, instr.attrs[0], instr.dtype, self.lanes))
+            elif i in self.uniform or i in known:
+                values.append(self.uniform[i] if i in self.uniform else known[i])
+            elif instr.op == "acc":
+                values.append(total)
+            elif instr.op != "load":
+                args = [values[a] for a in instr.args]
+                values.append(emit_instr(f, instr, args, self.lanes, operand_dtypes(spec.body, instr)))
+            elif spec.operands[instr.attrs[0]].mode == "tile":
+                kind = vector(KINDS[instr.dtype], self.lanes)
+                values.append(f.load(self.bases[instr.attrs[0]], at, kind, mask))
+            else:
+                column = r if spec.operands[instr.attrs[0]].mode == "column" else 0
+                values.append(f.load(self.bases[instr.attrs[0]], column, KINDS[instr.dtype]))
+        for target, index in spec.stores:
+            assert spec.operands[target].mode == "tile", "an epilogue stores tiles only"
+            value = values[index]
+            f.store(value if lanes(value.kind) > 1 else f.splat(value, self.lanes), self.bases[target], at, mask)

@@ -1,0 +1,157 @@
+"""Data types, their promotion, and the rounding that defines bfloat16.
+
+Ranvier has bool, int8, int16, int32, int64, uint8, bfloat16, float32 and float64 (uint32 carries random bits).
+Promotion follows the array-API standard: within a kind the wider type wins, uint8 with a signed type gives the
+smallest signed type that holds both. Where the standard leaves mixed kinds open, the floating type wins (int64 with
+float32 gives float32), and bool gives way to any number. Python scalars never widen a tensor.
+
+NumPy has no bfloat16. Eagerly, a bfloat16 tensor is carried by a float32 array whose values are all representable
+in bfloat16; compiled code and files store two bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ranvier.errors import DTypeError
+
+__all__ = [
+    "DType",
+    "as_dtype",
+    "bfloat16",
+    "bool_",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "promote",
+    "round_bfloat16",
+    "uint8",
+    "uint32",
+]
+
+
+class DType:
+    """A data type.
+
+    Attributes:
+        name: its name, for example ``"float32"``.
+        kind: ``"bool"``, ``"int"``, ``"uint"`` or ``"float"``.
+        itemsize: bytes per element as compiled code and files store it.
+        numpy: the NumPy dtype that carries it.
+    """
+
+    __slots__ = ("is_float", "itemsize", "kind", "name", "numpy")
+
+    def __init__(self, name: str, kind: str, itemsize: int, numpy: Any):
+        self.name, self.kind, self.itemsize, self.numpy = name, kind, itemsize, np.dtype(numpy)
+        self.is_float = kind == "float"
+
+    def __repr__(self) -> str:
+        return f"ranvier.{self.name}"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, str) and other == self.name)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # copies and worker processes get the same object
+        return as_dtype, (self.name,)
+
+
+bool_ = DType("bool", "bool", 1, np.bool_)
+int8 = DType("int8", "int", 1, np.int8)
+int16 = DType("int16", "int", 2, np.int16)
+int32 = DType("int32", "int", 4, np.int32)
+int64 = DType("int64", "int", 8, np.int64)
+uint8 = DType("uint8", "uint", 1, np.uint8)
+uint32 = DType("uint32", "uint", 4, np.uint32)
+bfloat16 = DType("bfloat16", "float", 2, np.float32)
+float32 = DType("float32", "float", 4, np.float32)
+float64 = DType("float64", "float", 8, np.float64)
+
+_ALL = (bool_, int8, int16, int32, int64, uint8, uint32, bfloat16, float32, float64)
+_BY_NAME = {d.name: d for d in _ALL} | {"float": float32, "int": int64}
+FROM_NUMPY = {d.numpy: d for d in _ALL if d is not bfloat16}
+_BY_PYTHON: dict[Any, DType] = {bool: bool_, int: int64, float: float32}
+
+
+def as_dtype(value: Any) -> DType:
+    """The :class:`DType` meant by a dtype, a name, a NumPy dtype or a Python type.
+
+    Args:
+        value: for example ``rv.float32``, ``"float32"``, ``np.float32`` or ``float``.
+
+    Raises:
+        DTypeError: Ranvier has no such type (complex, object, string, float16, uint64 ...).
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.as_dtype("float64")
+        ranvier.float64
+    """
+    if isinstance(value, DType):
+        return value
+    found = _BY_NAME.get(value) if isinstance(value, str) else _BY_PYTHON.get(value)
+    if found is None:
+        try:
+            found = FROM_NUMPY.get(np.dtype(value).newbyteorder("="))
+        except TypeError:
+            found = None
+    if found is None:
+        raise DTypeError(
+            f"dtype {value!r} is not supported. Ranvier has {', '.join(d.name for d in _ALL)}; "
+            "convert the data first, for example with x.astype('float32')."
+        )
+    return found
+
+
+def promote(a: DType, b: DType) -> DType:
+    """The dtype that an operation on ``a`` and ``b`` has.
+
+    Args:
+        a: a dtype.
+        b: a dtype.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.promote(rv.uint8, rv.int8), rv.promote(rv.int64, rv.float32)
+        (ranvier.int16, ranvier.float32)
+    """
+    if a is b:
+        return a
+    if a.kind == "bool" or b.kind == "bool":
+        return b if a.kind == "bool" else a
+    if a.is_float or b.is_float:
+        if a.is_float and b.is_float:
+            return a if a.itemsize >= b.itemsize else b
+        return a if a.is_float else b
+    if a.kind == b.kind:
+        return a if a.itemsize >= b.itemsize else b
+    signed, unsigned = (a, b) if a.kind == "int" else (b, a)
+    if signed.itemsize > unsigned.itemsize:
+        return signed
+    return {1: int16, 4: int64}[unsigned.itemsize]
+
+
+def round_bfloat16(x: np.ndarray) -> np.ndarray:
+    """Round float32 values to the nearest bfloat16, ties to even; NaN stays NaN.
+
+    Args:
+        x: values of any floating dtype (float64 is rounded to float32 first).
+
+    Shape:
+        any; the result has the same shape, dtype float32.
+    """
+    x = np.ascontiguousarray(x, np.float32).reshape(np.shape(x))
+    bits = x.view(np.uint32)
+    rounded = (bits + (((bits >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF))) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(x), np.float32(np.nan), rounded.view(np.float32))

@@ -1,0 +1,440 @@
+"""The tensor: an n-dimensional array that knows how it was computed.
+
+A tensor is concrete (it holds a NumPy array) or traced (it stands for a value inside a function that is being
+compiled). Either kind may carry a :class:`Node` that says which op made it from which inputs; differentiation walks
+these links. Tensors never change: operators make new ones. For values that change there is :class:`ranvier.Variable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ranvier import dtypes
+from ranvier.dtypes import FROM_NUMPY, DType, as_dtype, round_bfloat16
+from ranvier.errors import ArgumentError, DTypeError, TraceError, describe
+
+if TYPE_CHECKING:
+    from ranvier.ops.table import Op
+
+__all__ = ["Node", "Tensor", "as_tensor", "tensor"]
+
+
+class Node:
+    """How a tensor was computed: ``op`` applied to ``inputs`` with ``attrs``; ``where`` is the user's source line."""
+
+    __slots__ = ("attrs", "inputs", "op", "scope", "where")
+
+    def __init__(
+        self,
+        op: Op | None,
+        inputs: tuple[Tensor, ...],
+        attrs: dict[str, Any],
+        where: tuple[str, int] | None = None,
+        scope: str = "",
+    ):
+        self.op, self.inputs, self.attrs, self.where, self.scope = op, inputs, attrs, where, scope
+
+
+class Tensor:
+    """An n-dimensional array of one dtype.
+
+    Build one with :func:`ranvier.tensor`. Arithmetic follows NumPy's broadcasting and the array-API standard's
+    promotion; the usual operators, indexing and reductions are available as methods.
+
+    Example:
+        >>> import ranvier as rv
+        >>> x = rv.tensor([[1.0, 2.0], [3.0, 4.0]])
+        >>> x.ndim, x.shape, x.dtype
+        (2, (2, 2), ranvier.float32)
+        >>> (x @ x).numpy()
+        array([[ 7., 10.],
+               [15., 22.]], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "_data", "_dtype", "_node", "_shape")
+
+    # NumPy hands binary operations to us instead of looping over our elements.
+    __array_priority__ = 1000
+    __array_ufunc__ = None
+
+    _data: np.ndarray | None
+    _dtype: DType
+    _node: Node | None
+    _shape: tuple[int, ...]
+
+    def __init__(self, value: Any, dtype: Any = None):
+        made = tensor(value, dtype)
+        self._data, self._dtype, self._node, self._shape = made._data, made._dtype, None, made._shape
+
+    @classmethod
+    def _wrap(cls, data: np.ndarray, dtype: DType) -> Tensor:
+        """A concrete tensor around ``data``, unchecked: the fast way for ops."""
+        self = cls.__new__(cls)
+        self._data, self._dtype, self._node, self._shape = data, dtype, None, data.shape
+        return self
+
+    @classmethod
+    def _symbol(cls, shape: tuple[int, ...], dtype: DType, node: Node) -> Tensor:
+        """A traced tensor: no data, only shape, dtype and origin."""
+        self = cls.__new__(cls)
+        self._data, self._dtype, self._node, self._shape = None, dtype, node, shape
+        return self
+
+    # -- facts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
+        return self._shape
+
+    @property
+    def dtype(self) -> DType:
+        """The data type."""
+        return self._dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes (0 for a scalar)."""
+        return len(self._shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self._shape, dtype=np.int64))
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients can flow from this tensor to something that is being watched."""
+        return self._node is not None
+
+    @property
+    def device(self) -> str:
+        """Where the data lives: always ``"cpu"``."""
+        return "cpu"
+
+    # -- leaving the tensor world ---------------------------------------------------------------------------------
+
+    def _concrete(self, purpose: str) -> np.ndarray:
+        if self._data is None:
+            raise TraceError(
+                f"{purpose} needs a concrete value, but this tensor (shape {self._shape}, {self._dtype}) belongs to a "
+                "function that is being compiled, where values are not known yet. Use rv.where, rv.cond or "
+                "rv.while_loop instead of Python control flow, or compute this outside the compiled function."
+            )
+        return self._data
+
+    def numpy(self) -> np.ndarray:
+        """The values as a read-only NumPy view, without a copy (bfloat16 comes as float32)."""
+        view = self._concrete("Tensor.numpy()").view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        data = self._concrete("numpy.asarray(tensor)")
+        if dtype is not None and np.dtype(dtype) != data.dtype:
+            if copy is False:
+                raise ArgumentError(f"numpy.asarray(copy=False): {self._dtype} cannot become {dtype} without a copy.")
+            return data.astype(dtype)
+        return data.copy() if copy else self.numpy()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        # NumPy refuses to export read-only memory to consumers of the old protocol, so hand out the array itself.
+        return self._concrete("DLPack export").__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # kDLCPU
+
+    def item(self) -> Any:
+        """The single value as a Python number."""
+        data = self._concrete("Tensor.item()")
+        if data.size != 1:
+            raise ArgumentError(f"Tensor.item(): expected a tensor with one element, got shape {self._shape}.")
+        return data.item()
+
+    def tolist(self) -> Any:
+        """The values as nested Python lists."""
+        return self._concrete("Tensor.tolist()").tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self._dtype.is_float:
+            raise DTypeError(f"an index must be an integer, got a {self._dtype} tensor.")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __len__(self) -> int:
+        if not self._shape:
+            raise ArgumentError("len(): a 0-dimensional tensor has no length.")
+        return self._shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for i in range(len(self)):
+            yield self[i]
+
+    def __repr__(self) -> str:
+        if self._data is None:
+            return f"Tensor(traced, shape={self._shape}, dtype={self._dtype})"
+        body = np.array2string(self._data, separator=", ", prefix="Tensor(")
+        return f"Tensor({body}, dtype={self._dtype})"
+
+    # -- gradients ------------------------------------------------------------------------------------------------
+
+    def backward(self) -> None:
+        """Differentiate this scalar and add the gradients to ``variable.grad`` of every variable it depends on.
+
+        Raises:
+            GradientError: the tensor is no scalar, or depends on no variable.
+
+        Example:
+            >>> import ranvier as rv
+            >>> w = rv.Variable([1.0, 2.0], name="w")
+            >>> rv.sum(w * w).backward()
+            >>> w.grad.tolist()
+            [2.0, 4.0]
+        """
+        from ranvier.autodiff import backward
+
+        backward(self)
+
+    # -- operators ------------------------------------------------------------------------------------------------
+    # Each is the op of the same meaning; ops are imported at the foot of this file because they build on Tensor.
+
+    def __add__(self, other: Any) -> Tensor:
+        return _e.add(self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return _e.add(other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _e.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _e.subtract(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _e.multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _e.multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _e.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _e.divide(other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return _e.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return _e.floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return _e.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _e.remainder(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return _e.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return _e.power(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _c.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _c.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return _e.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return _e.abs(self)
+
+    def __invert__(self) -> Tensor:
+        return _e.logical_not(self) if self._dtype is dtypes.bool_ else _e.bitwise_not(self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return (_e.logical_and if self._dtype is dtypes.bool_ else _e.bitwise_and)(self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return (_e.logical_or if self._dtype is dtypes.bool_ else _e.bitwise_or)(self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return (_e.logical_xor if self._dtype is dtypes.bool_ else _e.bitwise_xor)(self, other)
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return _e.left_shift(self, other)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return _e.right_shift(self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return _e.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return _e.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return _e.less(other, self)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return _e.less_equal(other, self)
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return _e.equal(self, other)
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return _e.not_equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # == compares elements, so tensors are no dictionary keys
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return _i.getitem(self, key)
+
+    # -- methods with array-API names -----------------------------------------------------------------------------
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose: all axes reversed."""
+        return _s.transpose(self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The transpose of the last two axes."""
+        return _s.swapaxes(self, -1, -2)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The same values in another dtype; see :func:`ranvier.astype`."""
+        return _e.astype(self, dtype)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same values in another shape; see :func:`ranvier.reshape`."""
+        return _s.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Axes reordered; see :func:`ranvier.transpose`."""
+        return _s.transpose(self, (axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes) or None)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.sum`."""
+        return _r.sum(self, axis, keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.mean`."""
+        return _r.mean(self, axis, keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.max`."""
+        return _r.max(self, axis, keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.min`."""
+        return _r.min(self, axis, keepdims)
+
+
+def _from_array(array: np.ndarray) -> Tensor:
+    dtype = FROM_NUMPY.get(array.dtype)
+    if dtype is None:
+        dtype = as_dtype(array.dtype)  # foreign byte order is converted; anything else is refused
+        array = array.astype(dtype.numpy)
+    return Tensor._wrap(array, dtype)
+
+
+def tensor(value: Any, dtype: Any = None) -> Tensor:
+    """A tensor from a number, nested lists, a NumPy array or anything with ``__array__`` or DLPack.
+
+    Python floats become float32 and Python integers int64; arrays keep their dtype. The data is copied, so later
+    changes to ``value`` do not show.
+
+    Args:
+        value: the data.
+        dtype: the dtype wanted; by default that of the data.
+
+    Raises:
+        DTypeError: complex, string or object data.
+        ShapeError: nested lists of uneven length.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.tensor([[1, 2], [3, 4]])
+        Tensor([[1, 2],
+                [3, 4]], dtype=int64)
+    """
+    made = as_tensor(value)
+    if dtype is not None:
+        wanted = as_dtype(dtype)
+        if wanted is not made._dtype:
+            if made._data is None or made._node is not None:
+                return _e.astype(made, wanted)
+            data = made._data.astype(wanted.numpy)
+            return Tensor._wrap(round_bfloat16(data) if wanted is dtypes.bfloat16 else data, wanted)
+    if made._data is not None and made._node is None and not isinstance(value, Tensor):
+        return Tensor._wrap(np.array(made._data), made._dtype)
+    return made
+
+
+def as_tensor(value: Any) -> Tensor:
+    """``value`` as a tensor, without a copy where possible (so the caller must not change it meanwhile)."""
+    if type(value) is Tensor:
+        return value
+    if isinstance(value, np.ndarray):
+        return _from_array(value)
+    if isinstance(value, bool | np.bool_):
+        return Tensor._wrap(np.asarray(value, np.bool_), dtypes.bool_)
+    if isinstance(value, float) and not isinstance(value, np.floating):
+        return Tensor._wrap(np.asarray(value, np.float32), dtypes.float32)
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise ArgumentError(f"tensor: the integer {value} does not fit into int64.")
+        return Tensor._wrap(np.asarray(value, np.int64), dtypes.int64)
+    read = getattr(value, "_read", None)  # a Variable: its current value
+    if read is not None:
+        return read()
+    return _convert(value)
+
+
+def _convert(value: Any) -> Tensor:
+    from ranvier.errors import ShapeError
+
+    if isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value):
+        return _s.stack([as_tensor(v) for v in value])
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return _from_array(np.from_dlpack(value))
+        array = np.asarray(value)
+    except ValueError as error:
+        if "inhomogeneous" in str(error):
+            raise ShapeError(f"tensor: nested lists must have even lengths. {str(error).split('. ')[-1]}") from None
+        raise DTypeError(f"tensor: cannot read {describe(value)}: {error}") from None
+    if array.dtype.kind in "OUSV":
+        raise DTypeError(
+            f"tensor: expected numbers, got {array.dtype.name} data such as {np.ravel(array)[0]!r}."
+            if array.size
+            else f"tensor: expected numbers, got empty {array.dtype.name} data."
+        )
+    if array.dtype == np.float64 and not hasattr(value, "dtype"):
+        array = array.astype(np.float32)  # Python floats
+    return _from_array(array)
+
+
+from ranvier.ops import contraction as _c  # noqa: E402  (ops build on Tensor)
+from ranvier.ops import elementwise as _e  # noqa: E402
+from ranvier.ops import index as _i  # noqa: E402
+from ranvier.ops import reduce as _r  # noqa: E402
+from ranvier.ops import shape as _s  # noqa: E402
