@@ -204,9 +204,9 @@ def test_atomic_write_leaves_the_old_file_when_the_block_fails(tmp_path):
     def fail():
         with atomic_write(path) as file:
             file.write(b"half of the new")
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stop")
 
-    with pytest.raises(KeyboardInterrupt):  # no message to match: raised by the test itself
+    with pytest.raises(KeyboardInterrupt, match="stop"):
         fail()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]

@@ -60,6 +60,7 @@ def number(value: Any, digits: int = 4) -> str:
         >>> number(0.0813449), number(1437), number(1.25e-7), number(float("nan"))
         ('0.08134', '1,437', '1.25e-07', 'NaN')
     """
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
