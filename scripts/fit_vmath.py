@@ -99,6 +99,15 @@ def _cos_weight(u):
     return u**2 / mp.cos(mp.sqrt(u))
 
 
+def _cos_short(u):
+    """cos(r) = 1 + u*q(u) with u = r*r."""
+    return -mp.mpf(1) / 2 if u == 0 else (mp.cos(mp.sqrt(u)) - 1) / u
+
+
+def _cos_short_weight(u):
+    return u / mp.cos(mp.sqrt(u))
+
+
 def _atan(u):
     """atan(a) = a + a*u*q(u) with u = a*a."""
     a = mp.sqrt(u)
@@ -142,9 +151,9 @@ FITS = [
     Fit("log_ratio", "double", 9, mp.mpf(0), RATIO_HIGH, _log_ratio, _log_ratio_weight),
     Fit("log_half", "double", 5, mp.mpf(0), RATIO_HIGH, _log_ratio, _log_ratio_weight),
     Fit("log_tail", "double", 10, mp.mpf(0), RATIO_HIGH, _log_tail, _log_tail_weight),
-    Fit("sin", "float", 3, mp.mpf(0), QUARTER_PI2, _sin, _sin_weight),
+    Fit("sin_half", "double", 3, mp.mpf(0), QUARTER_PI2, _sin, _sin_weight),
     Fit("sin", "double", 6, mp.mpf(0), QUARTER_PI2, _sin, _sin_weight),
-    Fit("cos", "float", 3, mp.mpf(0), QUARTER_PI2, _cos, _cos_weight),
+    Fit("cos_half", "double", 4, mp.mpf(0), QUARTER_PI2, _cos_short, _cos_short_weight),
     Fit("cos", "double", 6, mp.mpf(0), QUARTER_PI2, _cos, _cos_weight),
     Fit("atan", "float", 9, mp.mpf(0), mp.mpf(1), _atan, _atan_weight),
     Fit("atan", "double", 20, mp.mpf(0), mp.mpf(1), _atan, _atan_weight),

@@ -88,15 +88,15 @@ COEFFICIENTS: dict[tuple[str, str], tuple[float, ...]] = {
         0.4, 0.2857142857142711, 0.22222222222596497, 0.18181818131367375, 0.15384619408988956, 0.13333133683982953,
         0.1177091624986371, 0.10409297917972489, 0.10719267629020965, 0.04175434555053263,
     ),
-    ("sin", "float"): (  # error 2**-27.9
-        -0.16666655242443085, 0.008332189172506332, -0.0001951828453456983,
+    ("sin_half", "double"): (  # error 2**-28.0
+        -0.16666654599176306, 0.008332160111468381, -0.0001951519588678766,
     ),
     ("sin", "double"): (  # error 2**-57.9
         -0.1666666666666663, 0.00833333333332184, -0.00019841269829358395, 2.755731353841589e-06,
         -2.5050734366858352e-08, 1.5895431670213367e-10,
     ),
-    ("cos", "float"): (  # error 2**-33.0
-        0.04166664555668831, -0.0013887309469282627, 2.4432323698420078e-05,
+    ("cos_half", "double"): (  # error 2**-33.9
+        -0.499999996942303, 0.04166662033258901, -0.0013886680863309912, 2.438349060991438e-05,
     ),
     ("cos", "double"): (  # error 2**-63.9
         0.041666666666666595, -0.001388888888887334, 2.4801587288999623e-05, -2.755731421606153e-07,
@@ -369,23 +369,22 @@ def _erf(f: Function, x: Value) -> Value:
     return f.select(size < 1.0, near, _copysign(f, far, x))
 
 
-def _sine_parts(f: Function, x: Value) -> tuple[Value, Value, Value]:
-    """The quadrant (an integer in the low two bits) of ``x``, and sine and cosine of the rest, in [-pi/4, pi/4]."""
-    wide = f.cast("fpext", x, "double") if element(x.kind) == "float" else x
+def _sine_parts(f: Function, x: Value, full: bool) -> tuple[Value, Value, Value]:
+    """The quadrant (an integer in the low two bits) of ``x``, and sine and cosine of the rest, in [-pi/4, pi/4].
+
+    ``full`` is double accuracy: there the rounding of the reduced argument is kept as a tail and added back.
+    """
     magic = 1.5 * 2.0**52
-    shifted = f.fma(wide, _TWO_OVER_PI, magic)
+    shifted = f.fma(x, _TWO_OVER_PI, magic)
     n = shifted - magic
-    r = f.fma(n, -_HALF_PI[0], wide)  # exact: a multiple of the last place of pi/2, and small
     quadrant = _bits(f, shifted)
-    if element(x.kind) == "float":
-        r = f.cast("fptrunc", f.fma(n, -_HALF_PI[1], r), "float")
+    first = f.fma(n, -_HALF_PI[0], x)  # exact: a multiple of the last place of pi/2, and small
+    if not full:
+        r = f.fma(n, -_HALF_PI[1], first)
         u = r * r
-        sine = f.fma(_poly(f, "sin", u) * u, r, r)
-        cosine = f.fma(f.fma(_poly(f, "cos", u), u, -0.5), u, 1.0)
-        return f.cast("trunc", quadrant, "i32"), sine, cosine
+        return quadrant, f.fma(_poly(f, "sin_half", u) * u, r, r), f.fma(_poly(f, "cos_half", u), u, 1.0)
     product = n * _HALF_PI[1]
     product_tail = f.fma(n, _HALF_PI[1], -product)
-    first = r
     r = first - product
     back = r - first
     tail = (first - (r - back)) - (product + back)  # what rounding took from r: two-sum of first and -product
@@ -399,13 +398,15 @@ def _sine_parts(f: Function, x: Value) -> tuple[Value, Value, Value]:
 
 
 def _sine(f: Function, x: Value, turn: int) -> Value:
-    """sin of ``x`` advanced by ``turn`` quadrants."""
-    quadrant, sine, cosine = _sine_parts(f, x)
+    """sin of ``x`` advanced by ``turn`` quadrants. Float goes through double lanes, which need no tail."""
+    narrow = element(x.kind) == "float"
+    quadrant, sine, cosine = _sine_parts(f, f.cast("fpext", x, "double") if narrow else x, full=not narrow)
     if turn:
         quadrant = quadrant + turn
     odd = f.compare("ne", quadrant & 1, 0)
-    top = _format(x).mantissa + (8 if element(x.kind) == "float" else 11)
-    result = _flip(f, f.select(odd, cosine, sine), (quadrant & 2) << (top - 1))
+    result = _flip(f, f.select(odd, cosine, sine), (quadrant & 2) << 62)
+    if narrow:
+        result = f.cast("fptrunc", result, "float")
     return f.select(f.fabs(x) <= _SINE_RANGE, result, float("nan"))
 
 
