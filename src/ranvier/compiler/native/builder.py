@@ -128,7 +128,7 @@ class Value:
     def __ge__(self, other):
         return self.function.compare("ge", self, other)
 
-    def eq(self, other):
+    def eq(self, other: Value | Number) -> Value:
         """Equality as a value (``==`` keeps its Python meaning of identity)."""
         return self.function.compare("eq", self, other)
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 
 __all__ = ["ObjectCache", "default_directory", "digest"]
 
@@ -40,16 +41,16 @@ def digest(*parts: str) -> str:
     return total.hexdigest()
 
 
-def default_directory() -> str | None:
-    """Where this platform keeps a user's caches; None if it has no such place."""
+def default_directory(environment: Mapping[str, str]) -> str | None:
+    """Where this platform keeps a user's caches, going by ``HOME`` and its like; None if they name no place."""
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "")
+        base = environment.get("LOCALAPPDATA", "")
     elif sys.platform == "darwin":
-        base = os.path.expanduser("~/Library/Caches")
+        base = os.path.join(environment.get("HOME", ""), "Library", "Caches")
     else:
-        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = environment.get("XDG_CACHE_HOME", "")
         if not os.path.isabs(base):  # the XDG rules say to ignore relative paths
-            base = os.path.expanduser("~/.cache")
+            base = os.path.join(environment.get("HOME", ""), ".cache")
     return os.path.join(base, "ranvier") if os.path.isabs(base) else None
 
 
@@ -65,7 +66,7 @@ class ObjectCache:
         problem: why there is no cache, or the last failed write; None when all is well.
     """
 
-    def __init__(self, directory: str | os.PathLike | None, limit_bytes: int = 256 << 20):
+    def __init__(self, directory: str | os.PathLike[str] | None, limit_bytes: int = 256 << 20):
         self.directory: str | None = os.fspath(directory) if directory else None
         self.limit_bytes = limit_bytes
         self.problem: str | None = None
