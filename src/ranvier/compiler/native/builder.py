@@ -349,6 +349,13 @@ class Function:
             n = self.cast("trunc", self.select(n < count, n, count), "i32")
         return self.compare("lt", self.lane_numbers(count, n.kind), n)
 
+    def any_lane(self, mask: Value) -> Value:
+        """Whether a mask (or a single ``i1``) has a lane set, as an ``i1``."""
+        count = lanes(mask.kind)
+        if count == 1:
+            return mask
+        return self.compare("ne", self.emit(f"bitcast {mask.kind} {mask.name} to i{count}", f"i{count}"), 0)
+
     def fold(self, a: Value, combine) -> Value:
         """Combine all lanes pairwise in halves (a fixed tree): ``combine(x, y)`` must be associative in meaning."""
         count = lanes(a.kind)
@@ -363,6 +370,8 @@ class Function:
 
     def at(self, base: Value, index: Value | int, scalar: str) -> Value:
         """The address of element ``index`` of an array of ``scalar`` at ``base``."""
+        if isinstance(index, int) and index == 0:
+            return base
         index = self.as_value(index, "i64")
         return self.emit(f"getelementptr inbounds {scalar}, ptr {base.name}, i64 {index.name}", "ptr")
 
@@ -376,6 +385,8 @@ class Function:
         scalar = element(kind)
         if scalar == "i1":
             return self.compare("ne", self.load(base, index, vector("i8", lanes(kind)), mask), 0)
+        if scalar == "bfloat" and mask is not None:  # as bits: not every target can move masked bfloat lanes
+            return self.cast("bitcast", self.load(base, index, vector("i16", lanes(kind)), mask, align), "bfloat")
         address = self.at(base, index, scalar)
         align = align or BYTES[scalar]
         if mask is None:
@@ -394,6 +405,8 @@ class Function:
         scalar = element(value.kind)
         if scalar == "i1":
             return self.store(self.cast("zext", value, "i8"), base, index, mask)
+        if scalar == "bfloat" and mask is not None:
+            return self.store(self.cast("bitcast", value, "i16"), base, index, mask, align)
         address = self.at(base, index, scalar)
         align = align or BYTES[scalar]
         if mask is None:

@@ -190,7 +190,11 @@ class Contraction:
     def bytes(self) -> int:
         """Bytes that must move at least once: A, B, and every operand read or written (both, if both)."""
         size = ITEMSIZE[self.dtype]
-        total = size * self.k * (self.m * (self.batch if self.a.batch else 1) + self.n * (self.batch if self.b_batch else 1))
+        total = (
+            size
+            * self.k
+            * (self.m * (self.batch if self.a.batch else 1) + self.n * (self.batch if self.b_batch else 1))
+        )
         counts = {"tile": self.batch * self.m * self.n * self.chunks, "row": self.n, "column": self.m, "scalar": 1}
         touched = [i.attrs[0] for i in self.body if i.op == "load"] + [s for s, _ in self.stores]
         return total + sum(ITEMSIZE[self.operands[i].dtype] * counts[self.operands[i].mode] for i in touched)
@@ -231,12 +235,15 @@ class Contraction:
 # -- choosing the tile ------------------------------------------------------------------------------------------------
 
 
+def _per_vector(spec: Contraction) -> int:
+    """Machine registers that one vector of sums takes."""
+    return ITEMSIZE[spec.acc] // 4
+
+
 def _row_limits(spec: Contraction) -> Iterator[tuple[int, int]]:
     """(vectors, most rows) of the register tiles that fit, widest first."""
-    bits = _BITS[spec.isa]
-    lanes = bits // 32
-    per_vector = max(1, lanes * ITEMSIZE[spec.acc] * 8 // bits)  # machine registers of one vector
-    spare = 1 if _REGISTERS[spec.isa] == 16 else 2
+    lanes, per_vector = _BITS[spec.isa] // 32, _per_vector(spec)
+    spare = {"neon": 6, "avx512": 2}.get(spec.isa, 1)
     for vectors in range(spec.width // lanes, 0, -1):
         if (spec.width // lanes) % vectors == 0:
             free = _REGISTERS[spec.isa] - spare - vectors * per_vector
@@ -258,8 +265,8 @@ def choose_tile(spec: Contraction) -> Tile:
         cost *= 1 + 0.002 * abs(rows - 8)  # among equals, eight rows: measured best, and quick to compile
         if cost < best_cost:
             best, best_cost = Tile(rows, vectors), cost
-    chains = 1
-    while chains < 4 and chains * best.rows * vectors < 6 and spec.k >= 16:
+    chains, registers = 1, best.rows * vectors * _per_vector(spec)
+    while chains < 4 and chains * registers < 6 and spec.k >= 16:
         chains *= 2
     return replace(best, chains=chains)
 
