@@ -25,6 +25,7 @@ from ranvier.dtypes import (
     promote,
     uint8,
 )
+from ranvier.jit import Jitted, jit
 from ranvier.ops.contraction import dot, matmul, outer, tensordot
 from ranvier.ops.control import cond, scan, while_loop
 from ranvier.ops.creation import arange, eye, full, linspace, ones, zeros

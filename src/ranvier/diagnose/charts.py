@@ -74,18 +74,14 @@ def _linear_ticks(low: float, high: float, target: int = 5) -> tuple[float, ...]
 
 
 def _log_ticks(low: float, high: float) -> tuple[float, ...]:
-    """Powers of ten round the values, with 2 and 5 between them when there are few."""
-    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    last = max(last, first + 1)
-    steps = (1.0, 2.0, 5.0) if last - first <= 2 else (1.0,)
-    every = max(1, math.ceil((last - first) / 6))
-    marks = [factor * 10.0**power for power in range(first, last + 1, every) for factor in steps]
-    inside = [mark for mark in marks if mark <= 10.0**last * 1.0001]
-    while len(inside) > 2 and inside[1] <= low:
-        inside.pop(0)
-    while len(inside) > 2 and inside[-2] >= high:
-        inside.pop()
-    return tuple(inside)
+    """Powers of ten between two values, with 2 and 5 between them where there are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for factors, every in (((1.0,), max(1, math.ceil((last - first) / 6))), ((1.0, 2.0, 5.0), 1)):
+        marks = [factor * 10.0**power for power in range(first, last + 1, every) for factor in factors]
+        inside = [mark for mark in marks if low <= mark <= high]
+        if len(inside) >= 3:
+            break
+    return tuple(inside or (low, high))
 
 
 def _axis(values: Sequence[float], scale: str, share: bool) -> _Axis:
@@ -94,12 +90,14 @@ def _axis(values: Sequence[float], scale: str, share: bool) -> _Axis:
     log = scale == "log" or (scale == "auto" and not share and low > 0 and high / low > 60)
     if log and high > 0:
         positive = [value for value in finite if value > 0]
-        marks = _log_ticks(min(positive), max(positive))
-        return _Axis(marks[0], marks[-1], True, marks, share)
+        low, high = min(positive) / 1.25, max(positive) * 1.25
+        return _Axis(low, high, True, _log_ticks(low, high), share)
     if not share:
         low = min(low, 0.0)
     if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = (low - 0.05, min(1.0, high + 0.05)) if share else (low - abs(low or 1) / 2, high + abs(high or 1) / 2)
+        low, high = (
+            (low - 0.05, min(1.0, high + 0.05)) if share else (low - abs(low or 1) / 2, high + abs(high or 1) / 2)
+        )
     marks = _linear_ticks(low, high)
     if share and high <= 1:
         marks = tuple(mark for mark in marks if -1e-9 <= mark <= 1 + 1e-9)
@@ -224,7 +222,12 @@ def _hover(frame: _Frame, series: Mapping[str, Sequence[float]], x_label: str) -
         inside.append(_label(frame.left, 14, caption, fill="ink"))
         width = min(x + half, frame.width - frame.right + half) - (x - half)
         strip = element(
-            "rect", x=x - half, y=frame.top, width=width, height=frame.height - frame.top - frame.bottom, style="fill:transparent"
+            "rect",
+            x=x - half,
+            y=frame.top,
+            width=width,
+            height=frame.height - frame.top - frame.bottom,
+            style="fill:transparent",
         )
         parts.append(element("g", strip, element("g", *inside, class_="tip", opacity=0), class_="hit"))
     return "".join(parts)
@@ -237,7 +240,9 @@ def _summary(title: str, series: Mapping[str, Sequence[float]], axis: _Axis | No
         finite = [float(value) for value in values if math.isfinite(value)]
         if finite and axis is not None:
             ends = f"from {axis.value_text(finite[0])} to {axis.value_text(finite[-1])}"
-            parts.append(f"{name} {ends}, lowest {axis.value_text(min(finite))}, highest {axis.value_text(max(finite))}")
+            parts.append(
+                f"{name} {ends}, lowest {axis.value_text(min(finite))}, highest {axis.value_text(max(finite))}"
+            )
     return f"{title}: " + ("; ".join(parts) if parts else "no finite values") + "."
 
 
@@ -249,8 +254,8 @@ def line_chart(
     first: int = 1,
     share: bool = False,
     scale: str = "auto",
-    width: int = 460,
-    height: int = 280,
+    width: int = 410,
+    height: int = 265,
 ) -> str:
     """Curves over the epochs as one ``<svg>`` element.
 

@@ -19,6 +19,8 @@ __all__ = ["ClassScore", "Confusion", "class_scores", "confusion_counts", "confu
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
+_CHARACTER = 7.9  # width of a bold character at 13 pixels in the wider of the usual fonts
+
 
 class Confusion(NamedTuple):
     """One kind of mistake: ``times`` samples of class ``true`` were taken for class ``said``."""
@@ -153,7 +155,15 @@ def _cell(counts: Counts, names: list[str], i: int, j: int, x: float, y: float, 
     return element("g", element("title", text(said)), *parts)
 
 
-def confusion_svg(matrix: Any, labels: Sequence[object] | None = None, *, width: int = 520) -> str:
+def _whole_percent(right: int, total: int) -> str:
+    """A share in whole percent that says 100 or 0 only when it is exactly that."""
+    if not total:
+        return "–"
+    rounded = round(100 * right / total)
+    return percent(min(max(rounded, 1 if right else 0), 100 if right == total else 99) / 100, 0)
+
+
+def confusion_svg(matrix: Any, labels: Sequence[object] | None = None, *, width: int = 430) -> str:
     """The confusion matrix as one ``<svg>`` element, with each class's share of right answers beside its row.
 
     Args:
@@ -169,22 +179,23 @@ def confusion_svg(matrix: Any, labels: Sequence[object] | None = None, *, width:
     counts, names = checked(matrix, labels, "confusion_svg")
     short = [name if len(name) <= 14 else name[:13] + "…" for name in names]
     longest = max(len(name) for name in short)
-    left, right = 30 + 7.0 * longest, 58.0
-    size = min(64.0, (width - left - right) / len(names))
-    upright = longest * 7.2 > size
-    top = 26 + (7.2 * longest if upright else 16.0)
-    width = math.ceil(left + right + size * len(names))
+    right, labels_wide = 46.0, 24 + _CHARACTER * longest
+    size = min(92.0, (width - labels_wide - right) / len(names))
+    left = labels_wide + (width - labels_wide - right - size * len(names)) / 2  # few classes stand in the middle
+    upright = _CHARACTER * longest + 4 > size
+    top = 28 + (_CHARACTER * longest if upright else 16.0)
+    edge = left + size * len(names) + right
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
-    scale = float(max(1, wrong.max()))
+    scale = float(max(4, wrong.max()))  # a single mistake among few stays pale
     muted, ink = f"fill:{colour('muted')}", f"fill:{colour('ink')};font-weight:600"
     font = min(13.0, size * 0.8)
     middle = left + size * len(names) / 2
     parts = [
         element("text", "the model said", x=middle, y=13.0, text_anchor="middle", style=muted),
-        element("text", "right", x=width - 4.0, y=top - 8, text_anchor="end", style=muted),
+        element("text", "right", x=edge - 4, y=top - 8, text_anchor="end", style=muted),
         element(
-            "text", "it is", transform=f"translate(13 {top + size * len(names) / 2:.1f}) rotate(-90)",
+            "text", "it is", transform=f"translate({left - labels_wide + 13:.1f} {top + size * len(names) / 2:.1f}) rotate(-90)",
             text_anchor="middle", style=muted,
         ),
     ]  # fmt: skip
@@ -198,10 +209,10 @@ def confusion_svg(matrix: Any, labels: Sequence[object] | None = None, *, width:
         parts.append(element("text", text(name), x=left - 8, y=row, text_anchor="end", font_size=font, style=ink))
         parts += [_cell(counts, names, i, j, left + j * size, y, size, scale) for j in range(len(names))]
         total = int(counts[i].sum())
-        shown = percent(counts[i, i] / total, 0 if counts[i, i] == total else 1) if total else "–"
-        parts.append(element("text", shown, x=width - 4.0, y=row, text_anchor="end", font_size=min(font, 12.5), style=muted))
+        shown = _whole_percent(int(counts[i, i]), total)
+        parts.append(
+            element("text", shown, x=edge - 4, y=row, text_anchor="end", font_size=min(font, 12.5), style=muted)
+        )
     height = math.ceil(top + size * len(names) + 6)
     attributes = {"viewBox": f"0 0 {width} {height}", "role": "img", "class_": "chart matrix", "font_size": "12.5"}
-    return element(
-        "svg", *parts, **attributes, aria_label=_summary(counts, names), xmlns="http://www.w3.org/2000/svg"
-    )
+    return element("svg", *parts, **attributes, aria_label=_summary(counts, names), xmlns="http://www.w3.org/2000/svg")

@@ -29,8 +29,6 @@ _STYLE = """
     --blue: #6fb1ee; --orange: #f0965c; --green: #74c796; --purple: #b99aea; --brown: #d0b27a; --grey: #a0a8b1;
     --on-fill: #10151a;
   }
-  img.ink { filter: invert(1); }
-  .signed { filter: invert(1) hue-rotate(180deg); }
 }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
@@ -41,7 +39,8 @@ body {
 main { max-width: 66rem; margin: 0 auto; padding: 2.75rem 1.5rem 4rem; }
 h1, h2 { font-family: var(--serif); font-weight: 600; line-height: 1.15; letter-spacing: -0.01em; text-wrap: balance; }
 h1 { font-size: clamp(1.9rem, 1.3rem + 2.6vw, 2.9rem); margin: 0.35rem 0 0.6rem; }
-h2 { font-size: 1.55rem; margin: 0 0 0.35rem; }
+h2 { font-size: 1.55rem; margin: 0 0 0.9rem; }
+h2 + p { margin-top: -0.5rem; }
 h3 { font-size: 1rem; font-weight: 650; margin: 0 0 0.6rem; }
 p { margin: 0 0 0.9rem; max-width: 44rem; text-wrap: pretty; }
 .lead { font-size: 1.13rem; line-height: 1.55; }
@@ -52,7 +51,7 @@ p { margin: 0 0 0.9rem; max-width: 44rem; text-wrap: pretty; }
 section { margin-top: 3.5rem; }
 section > p:first-of-type { color: var(--muted); }
 .card { background: var(--surface); border: 1px solid var(--rule); border-radius: 12px; padding: 1.25rem; margin: 0; }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1.25rem; }
+.two { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1.25rem; }
 .two > * { min-width: 0; }
 .stack > * + * { margin-top: 1.25rem; }
 .headline { display: grid; grid-template-columns: auto 1fr; gap: 1.5rem 2.75rem; align-items: center;
@@ -77,7 +76,7 @@ tfoot > tr > * { border-top: 2px solid var(--rule); border-bottom: 0; font-weigh
 tr.best > * { background: color-mix(in srgb, var(--blue) 11%, transparent); }
 .scroll { overflow-x: auto; }
 .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--blue); outline-offset: 3px; border-radius: 4px; }
-.tall { max-height: 26rem; overflow: auto; }
+.tall { max-height: 34rem; overflow: auto; }
 .tall thead th { position: sticky; top: 0; background: var(--surface); box-shadow: 0 1px 0 var(--rule); }
 svg.chart { display: block; width: 100%; height: auto; font-family: var(--sans); font-variant-numeric: tabular-nums; }
 svg.matrix { max-width: 34rem; margin: 0 auto; }
@@ -97,6 +96,8 @@ img { display: block; image-rendering: pixelated; }
 .legend { display: flex; align-items: center; gap: 0.6rem; }
 .ramp { width: 9rem; height: 0.7rem; border-radius: 3px; image-rendering: auto; }
 .squares { width: auto; font-size: 0.86rem; }
+.narrow th, .narrow td { padding-right: 0.6rem; }
+.narrow th:last-child, .narrow td:last-child { padding-left: 0.7rem; }
 .squares th, .squares td { border: 0; padding: 1px 2px; white-space: nowrap; vertical-align: middle; }
 .squares tbody th { font-weight: 400; padding-right: 0.75rem; }
 .squares thead th + th { text-align: center; }
@@ -114,8 +115,14 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   main { padding: 1.5rem 1rem 3rem; }
   section { margin-top: 2.6rem; }
   .card { padding: 1rem; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   .headline { grid-template-columns: 1fr; padding: 1.25rem 1.1rem; }
   .samples { grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)); }
+}
+@media (prefers-color-scheme: dark) {
+  img.ink { filter: invert(0.92); }
+  .samples img.ink { border-color: #d8d2cc; } /* turned round with the picture */
+  .signed { filter: invert(0.92) hue-rotate(180deg); }
 }
 @media print {
   :root { --paper: #ffffff; }

@@ -231,10 +231,10 @@ def _reading(report: RunReport) -> str:
 
 def _classes(report: RunReport) -> str:
     """The matrix in words and numbers: the same facts for those who cannot see the picture."""
-    columns = ("Test samples", "Found", "Right when said")
+    columns = ("Samples", "Recall", "Precision")
     head = element(
         "tr", element("th", "Class", scope="col"), *(element("th", name, scope="col", class_="num") for name in columns),
-        element("th", "Most often taken for", scope="col"),
+        element("th", "Taken for", scope="col"),
     )  # fmt: skip
     rows = []
     for score in class_scores(report.confusion, report.class_names):
@@ -242,8 +242,12 @@ def _classes(report: RunReport) -> str:
         cells = [element("td", cell, class_="num") for cell in (count(score.total), *shares)]
         name = element("th", text(score.name), scope="row")
         rows.append(element("tr", name, *cells, element("td", text(score.taken_for or "–"))))
-    table = element("table", element("thead", head), element("tbody", *rows))
-    return element("div", table, class_="scroll tall", tabindex=0, role="region", aria_label="Results by class")
+    table = element("table", element("thead", head), element("tbody", *rows), class_="narrow")
+    kind = "scroll" if len(rows) <= 16 else "scroll tall"
+    note = "Recall is the share of a class that was found; precision, how often the network is right when it names it."
+    return element("div", table, class_=kind, tabindex=0, role="region", aria_label="Results by class") + element(
+        "p", note, class_="muted small", style="margin:0.8rem 0 0"
+    )
 
 
 def _wrong(report: RunReport) -> str:
@@ -254,10 +258,9 @@ def _wrong(report: RunReport) -> str:
         table = element("div", element("h3", "By class"), _classes(report), class_="card")
         body.append(element("div", matrix, table, class_="two"))
         pairs = most_confused(report.confusion, report.class_names, 4)
-        if pairs:
-            times = [f"{pair.true} taken for {pair.said} ({count(pair.times)})" for pair in pairs]
-            told = "Most frequent mistakes: " + ", ".join(times) + "."
-            body.append(element("p", text(told), class_="muted small", style="margin:0"))
+        times = [f"{pair.true} taken for {pair.said} ({count(pair.times)})" for pair in pairs if pair.times > 1]
+        if times:
+            body.append(element("p", text("Most frequent: " + ", ".join(times) + "."), class_="muted small"))
     if report.mistakes:
         low, high = report.image_range or (None, None)
         grid = image_grid(report.mistakes, low=low, high=high)
@@ -291,11 +294,12 @@ def _epochs(report: RunReport) -> str:
     losses = [float(value) for value in report.history.get(key, ())]
     best = min((value for value in losses if math.isfinite(value)), default=math.nan)
     titles = [name.replace("val_", f"{report.validation_name} ").replace("_", " ") for name in names]
-    head = [element("th", "epoch", scope="col", class_="num")]
+    head = [element("th", "epoch", scope="col")]
     head += [element("th", text(title), scope="col", class_="num") for title in titles]
     rows = []
-    for index in range(length):
-        cells = [element("th", str(index + 1), scope="row", class_="num")]
+    every = math.ceil(length / 300)  # a longer table helps nobody, and history.csv has every row
+    for index in sorted({*range(0, length, every), length - 1}):
+        cells = [element("th", str(index + 1), scope="row")]
         for name in names:
             values = report.history[name]
             value = float(values[index]) if index < len(values) else math.nan
@@ -306,7 +310,9 @@ def _epochs(report: RunReport) -> str:
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
     box = element("div", table, class_="scroll tall", tabindex=0, role="region", aria_label="Values of every epoch")
     opened = "open" if length <= 12 else None
-    summary = element("summary", f"All {count(length)} epochs")
+    summary = element(
+        "summary", f"All {count(length)} epochs" if every == 1 else f"Every {every}th of {length:,} epochs"
+    )
     note = element("p", "The shaded row has the lowest loss.", class_="muted small", style="margin:0.75rem 0 0")
     return _section("Every epoch", "", element("details", summary, box, note, class_="card", open=opened))
 
@@ -340,7 +346,9 @@ def render_report(report: RunReport) -> str:
     """
     parts = [_header, _what, _learning, _wrong, _first_layer, _epochs, _run, _next]
     made = f"Written by Ranvier {report.version}".strip()
-    foot = element("footer", text(f"{made}. This page holds everything it shows and loads nothing."), class_="muted small")
+    foot = element(
+        "footer", text(f"{made}. This page holds everything it shows and loads nothing."), class_="muted small"
+    )
     return page(f"{report.title} · Ranvier", "".join(part(report) for part in parts) + foot)
 
 

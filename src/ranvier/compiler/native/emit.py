@@ -22,7 +22,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .builder import BITS, Function, Value, element, float_literal, is_float, lanes, vector
+from .builder import BITS, Function, Value, element, is_float, lanes, vector
 from .expr import Body, Instr
 
 __all__ = [
@@ -341,7 +341,7 @@ def _float_modulus(f: Function, dtype: str, a: Value, b: Value) -> Value:
     if dtype == "float32":
         return f.cast("fptrunc", _float_modulus(f, "float64", f.cast("fpext", a, "double"), f.cast("fpext", b, "double")),
                       "float")  # fmt: skip
-    count, infinite = lanes(a.kind), f.const(math.inf, a.kind)
+    infinite = f.const(math.inf, a.kind)
     size, divisor = f.fabs(a), f.fabs(b)
     legal = (size < infinite) & (divisor > 0)
     rest = f.var(f.select(legal, size, 0.0))
@@ -349,8 +349,7 @@ def _float_modulus(f: Function, dtype: str, a: Value, b: Value) -> Value:
     with f.forever() as done:
         left = rest.get()
         active = legal & (divisor <= f.fabs(left))
-        bits = active if count == 1 else f.emit(f"bitcast {active.kind} {active.name} to i{count}", f"i{count}")
-        f.leave(done, f.compare("eq", bits, f.const(0, bits.kind)))
+        f.leave(done, f.binary("xor", f.any_lane(active), True))
         step = divisor  # times 2**1000, twice if need be, where the quotient would overflow
         for _ in range(2):
             larger = step * huge
@@ -504,5 +503,3 @@ def combine(f: Function, op: str, dtype: str, a: Value, b: Value) -> Value:
         return f.binary("or" if what == "sum" else "and", a, b)
     return f.binary("add" if what == "sum" else "mul", a, b)
 
-
-assert float_literal(1.0, "bfloat") == "0xR3F80"

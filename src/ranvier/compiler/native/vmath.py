@@ -189,11 +189,20 @@ def _flip(f: Function, x: Value, sign_bits: Value) -> Value:
 
 
 class _Reduced(NamedTuple):
-    """``x = n ln2 + r``, with ``exp(r) = 1 + e``."""
+    """``x = n ln2 + r``, with ``exp(r) = 1 + r + r*r*q``."""
 
     shifted: Value  # n plus a large constant: n as an integer sits in its low bits
     n: Value
-    e: Value
+    r: Value
+    q: Value
+
+    def exp(self, f: Function) -> Value:
+        """exp(r), in the form with the fewest roundings."""
+        return f.fma(f.fma(self.q, self.r, 1.0), self.r, 1.0)
+
+    def expm1(self, f: Function) -> Value:
+        """exp(r) - 1, accurate near zero."""
+        return f.fma(self.q * self.r, self.r, self.r)
 
 
 def _exp_reduce(f: Function, x: Value, offset: int, tail: Value | None = None, name: str = "exp") -> _Reduced:
@@ -209,7 +218,7 @@ def _exp_reduce(f: Function, x: Value, offset: int, tail: Value | None = None, n
     r = f.fma(n, -fmt.ln2[1], f.fma(n, -fmt.ln2[0], x))
     if tail is not None:
         r = r + tail
-    return _Reduced(shifted, n, f.fma(_poly(f, name, r) * r, r, r))
+    return _Reduced(shifted, n, r, _poly(f, name, r))
 
 
 def _two_to(f: Function, shifted: Value) -> Value:
@@ -237,29 +246,29 @@ def _scalef(f: Function, p: Value, n: Value) -> Value | None:
 
 
 def _exp_of(f: Function, x: Value, tail: Value | None = None) -> Value:
-    """exp over the whole range: ``x`` must be clamped so that n fits the exponent twice over.
+    """``exp(x + tail)`` over the whole range: ``x`` must be clamped so that n fits the exponent twice over.
 
     Without scalef, 2**n is the product of two powers of half the exponent, so that neither overflows or underflows
     before the result does, and a denormal result is rounded once.
     """
     fmt = _format(x)
-    shifted, n, e = _exp_reduce(f, x, 2 * fmt.bias, tail)
-    p = e + 1.0
-    scaled = _scalef(f, p, n)
+    reduced = _exp_reduce(f, x, 2 * fmt.bias, tail)
+    p = reduced.exp(f)
+    scaled = _scalef(f, p, reduced.n)
     if scaled is not None:
         return scaled
-    i = _bits(f, shifted)
+    i = _bits(f, reduced.shifted)
     low, high = ((half >> 1) << fmt.mantissa for half in (i, i + 1))
     return p * _from_bits(f, low) * _from_bits(f, high)
 
 
 def _exp_down(f: Function, x: Value) -> Value:
-    """exp of an ``x <= 0`` clamped to exp's range: only underflow can happen, so one guarded power will do."""
+    """``exp(x)`` of an ``x <= 0`` clamped to its range: only underflow can happen, so one guarded power will do."""
     fmt = _format(x)
-    shifted, n, e = _exp_reduce(f, x, fmt.bias + fmt.guard)
-    p = e + 1.0
-    scaled = _scalef(f, p, n)
-    return scaled if scaled is not None else p * _two_to(f, shifted) * 2.0**-fmt.guard
+    reduced = _exp_reduce(f, x, fmt.bias + fmt.guard)
+    p = reduced.exp(f)
+    scaled = _scalef(f, p, reduced.n)
+    return scaled if scaled is not None else p * _two_to(f, reduced.shifted) * 2.0**-fmt.guard
 
 
 class _Split(NamedTuple):
@@ -281,7 +290,9 @@ def _log_split(f: Function, x: Value, tiny: bool = True) -> _Split:
         x = f.select(small, x * step, x)
     bits = _bits(f, x)
     moved = bits + (one - _pattern(0.75, fmt))
-    field = moved & (((1 << (fmt.mantissa + 8 if fmt is _FLOAT else fmt.mantissa + 11)) - 1) ^ ((1 << fmt.mantissa) - 1))
+    field = moved & (
+        ((1 << (fmt.mantissa + 8 if fmt is _FLOAT else fmt.mantissa + 11)) - 1) ^ ((1 << fmt.mantissa) - 1)
+    )
     power = _from_bits(f, (field >> fmt.mantissa) | _pattern(step, fmt)) - shift
     return _Split(power, _from_bits(f, bits - field + one) - 1.0, field)
 
@@ -302,7 +313,7 @@ def _log_of(f: Function, power: Value, rest: Value) -> Value:
 
 
 def _log_specials(f: Function, result: Value, x: Value, zero: float) -> Value:
-    """log's values at its edges: -inf at ``zero``, NaN below it, and inf and NaN kept."""
+    """The edges of a logarithm: -inf at ``zero``, NaN below it, and inf and NaN kept."""
     result = f.select(x < float("inf"), result, x)
     return f.select(x > zero, result, f.select(x.eq(zero), f.const(float("-inf"), x.kind), float("nan")))
 
@@ -320,7 +331,7 @@ def _expm1(f: Function, x: Value) -> Value:
     fmt = _format(x)
     reduced = _exp_reduce(f, _maximum(f, _minimum(f, x, fmt.exp_high), fmt.minus_one), fmt.bias - 1)
     half = _two_to(f, reduced.shifted)
-    result = f.fma(half, reduced.e, half - 0.5)
+    result = f.fma(half, reduced.expm1(f), half - 0.5)
     return f.select(f.fabs(x) < fmt.tiny, x, result + result)
 
 
@@ -330,7 +341,7 @@ def _log(f: Function, x: Value) -> Value:
 
 
 def _log1p(f: Function, x: Value) -> Value:
-    """log of ``w = 1 + x``, with the part of ``x`` that the rounding of ``w`` lost added back to the fraction."""
+    """The log of ``w = 1 + x``, with the part of ``x`` that the rounding of ``w`` lost added back to the fraction."""
     fmt = _format(x)
     w = x + 1.0
     back = w - 1.0
@@ -347,7 +358,7 @@ def _tanh(f: Function, x: Value) -> Value:
     fmt = _format(x)
     reduced = _exp_reduce(f, _minimum(f, f.fabs(x), fmt.one) * -2.0, fmt.bias)
     power = _two_to(f, reduced.shifted)
-    t = f.fma(power, reduced.e, power - 1.0)
+    t = f.fma(power, reduced.expm1(f), power - 1.0)
     return _copysign(f, t / (t + 2.0), x)
 
 
@@ -364,8 +375,7 @@ def _erf(f: Function, x: Value) -> Value:
     near = f.fma(_poly(f, "erf_near", x * x), x, x)
     t = _minimum(f, size, fmt.erf_one)
     reduced = _exp_reduce(f, _poly(f, "erf_far", t) * t, fmt.bias)
-    power = _two_to(f, reduced.shifted)
-    far = 1.0 - f.fma(power, reduced.e, power)
+    far = 1.0 - reduced.exp(f) * _two_to(f, reduced.shifted)
     return f.select(size < 1.0, near, _copysign(f, far, x))
 
 
@@ -398,7 +408,7 @@ def _sine_parts(f: Function, x: Value, full: bool) -> tuple[Value, Value, Value]
 
 
 def _sine(f: Function, x: Value, turn: int) -> Value:
-    """sin of ``x`` advanced by ``turn`` quadrants. Float goes through double lanes, which need no tail."""
+    """The sine of ``x`` advanced by ``turn`` quadrants. Float goes through double lanes, which need no tail."""
     narrow = element(x.kind) == "float"
     quadrant, sine, cosine = _sine_parts(f, f.cast("fpext", x, "double") if narrow else x, full=not narrow)
     if turn:
@@ -444,8 +454,7 @@ def _pow_float(f: Function, size: Value, y: Value) -> Value:
     log = _log_specials(f, log, wide, 0.0)
     e = _maximum(f, _minimum(f, log * f.cast("fpext", y, "double"), 100.0), -120.0)
     reduced = _exp_reduce(f, e, _DOUBLE.bias, name="exp_half")
-    power = _two_to(f, reduced.shifted)
-    return f.cast("fptrunc", f.fma(power, reduced.e, power), "float")
+    return f.cast("fptrunc", reduced.exp(f) * _two_to(f, reduced.shifted), "float")
 
 
 def _pow_double(f: Function, size: Value, y: Value) -> Value:
@@ -458,7 +467,7 @@ def _pow_double(f: Function, size: Value, y: Value) -> Value:
 
 
 def _log_words(f: Function, x: Value) -> tuple[Value, Value]:
-    """log of a double ``x >= 0`` as high + low: ``s = rest / (2 + rest)``, log = 2s + s u (2/3 + u q(u)), u = s*s."""
+    """The log of a double ``x >= 0`` as high + low: ``s = rest / (2 + rest)``, log = 2s + s u (2/3 + u q(u)), u = s*s."""
     power, rest, _ = _log_split(f, x)
     below = rest + 2.0
     below_low = rest - (below - 2.0)
@@ -488,7 +497,7 @@ def _log_words(f: Function, x: Value) -> tuple[Value, Value]:
 
 
 def _atan2(f: Function, y: Value, x: Value) -> Value:
-    """atan of the smaller size over the larger, then moved to the right octant; the signs of zeros count."""
+    """The atan of the smaller size over the larger, then moved to the right octant; the signs of zeros count."""
     steep = f.fabs(y) > f.fabs(x)
     small, large = (f.select(steep, f.fabs(a), f.fabs(b)) for a, b in ((x, y), (y, x)))
     ratio = small / large
@@ -525,7 +534,8 @@ def call(f: Function, op: str, x: Value, *more: Value, inline: bool = True) -> V
     Args:
         f: the function under construction.
         op: one of :data:`OPS`.
-        x: float or double lanes, any number of them; every argument has the same type. ``atan2`` takes (y, x).
+        x: float or double lanes, any number of them.
+        *more: the second argument of pow (the exponent) and atan2, whose order is (y, x); of the type of ``x``.
         inline: write the code at the call (True), or call one shared internal function of the module (False), whose
             definition and declarations ``f`` then carries. A call saves and restores every live vector register, so
             inline in loops; share where one kernel has many copies, since compile time grows with each.

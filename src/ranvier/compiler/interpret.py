@@ -1,0 +1,67 @@
+"""The interpreter: runs a graph op by op on the NumPy reference. It defines what compiled code must compute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ranvier import dtypes
+from ranvier.compiler.graph import Graph, Value
+from ranvier.dtypes import round_bfloat16
+from ranvier.ops.table import TABLE
+
+__all__ = ["evaluate", "run"]
+
+
+def evaluate(v: Value, inputs: Sequence[Any]) -> Any:
+    """The value of one node from the values of its inputs (a list of arrays for bundles of control ops)."""
+    if v.op == "const":
+        return v.attrs["value"]
+    if v.op == "project":
+        return inputs[0][v.attrs["index"]]
+    if v.op == "relayout":
+        return inputs[0]
+    if v.op in _CONTROL:
+        return _CONTROL[v.op](v, inputs)
+    with np.errstate(all="ignore"):
+        out = np.asarray(TABLE[v.op].reference(*inputs, **v.attrs))
+    return round_bfloat16(out) if v.dtype is dtypes.bfloat16 else out
+
+
+def run(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The graph's outputs for its inputs (arguments, then variables)."""
+    values: dict[int, Any] = {id(v): x for v, x in zip(graph.inputs, inputs, strict=True)}
+    for v in graph.nodes():
+        if id(v) not in values:
+            values[id(v)] = evaluate(v, [values[id(i)] for i in v.inputs])
+    return [values[id(v)] for v in graph.outputs]
+
+
+def _scan(v: Value, inputs: Sequence[Any]) -> list[np.ndarray]:
+    """Inputs: carries, sliced arrays, then constants. Outputs: last carries, stacked outputs."""
+    body, carries, slices, turns = v.attrs["body"], v.attrs["carries"], v.attrs["slices"], v.attrs["turns"]
+    carry, xs, constants = list(inputs[:carries]), inputs[carries : carries + slices], inputs[carries + slices :]
+    stacked = [np.empty((turns, *o.shape), o.dtype.numpy) for o in body.outputs[carries:]]
+    for t in reversed(range(turns)) if v.attrs["reverse"] else range(turns):
+        out = run(body, [*carry, *(x[t] for x in xs), *constants])
+        carry = out[:carries]
+        for column, y in zip(stacked, out[carries:], strict=True):
+            column[t] = y
+    return [*carry, *stacked]
+
+
+def _cond(v: Value, inputs: Sequence[Any]) -> list[np.ndarray]:
+    return run(v.attrs["true" if inputs[0] else "false"], inputs[1:])
+
+
+def _while(v: Value, inputs: Sequence[Any]) -> list[np.ndarray]:
+    carries = v.attrs["carries"]
+    carry, constants = list(inputs[:carries]), inputs[carries:]
+    while bool(run(v.attrs["condition"], [*carry, *constants])[0]):
+        carry = run(v.attrs["body"], [*carry, *constants])
+    return carry
+
+
+_CONTROL = {"scan": _scan, "cond": _cond, "while": _while}

@@ -1,0 +1,316 @@
+"""Reductions: the loops of row kernels (along the last loop) and column kernels (along the last but one).
+
+Both have the same plan. A body's reductions form *phases*: softmax takes the maximum in phase 0, the sum of
+exponentials, which needs it, in phase 1, and divides in phase 2. Each phase is one pass along the reduced loop that
+fills accumulators; its results are then at hand for the next. Everything is stored in the last pass, so that an output
+may take the place of an input.
+
+The order of every sum is fixed by the problem: lane accumulators, a tree over them, and for long loops sums of blocks,
+which also keeps the rounding error of a long sum small.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from .builder import Value, Var, element, is_float
+from .emit import HEAVY, ITEMSIZE, REDUCTIONS, combine, constant, identity, round_bfloat16, widen_bfloat16
+from .nest import COLUMNS
+from .nest_body import Frame, Kernel, Slot
+
+__all__ = ["emit_columns", "emit_rows"]
+
+_RUN = 256  # turns after which a running float sum is put aside and a new one begun
+_SCRATCH = 1 << 15  # bytes of a row that may be kept between passes
+
+
+class _Sums:
+    """Accumulators of some reductions: ``copies`` vectors for each, combined when the loop is done."""
+
+    def __init__(self, k: Kernel, reductions: Sequence[int], copies: int):
+        self.k, self.reductions, self.copies = k, list(reductions), copies
+        self.vars: dict[tuple[int, int], Var] = {
+            (r, c): k.f.var(self._identity(r)) for r in self.reductions for c in range(copies)
+        }
+
+    def _dtype(self, r: int) -> str:
+        dtype = self.k.nest.body[r].dtype
+        return "float32" if dtype == "bfloat16" else dtype
+
+    def _identity(self, r: int) -> Value:
+        return constant(self.k.f, identity(self.k.nest.body[r].op, self._dtype(r)), self._dtype(r), self.k.lanes)
+
+    def reset(self) -> None:
+        for (r, _), var in self.vars.items():
+            var.set(self._identity(r))
+
+    def add(self, r: int, c: int, value: Value, mask: Value | None = None) -> None:
+        """Take a vector into copy ``c`` of reduction ``r``; lanes outside the mask change nothing."""
+        f, var = self.k.f, self.vars[r, c]
+        if element(value.kind) == "bfloat":
+            value = widen_bfloat16(f, value)
+        if mask is not None:
+            value = f.select(mask, value, self._identity(r))
+        var.set(combine(f, self.k.nest.body[r].op, self._dtype(r), var.get(), value))
+
+    def merge(self, other: _Sums) -> None:
+        for (r, c), var in other.vars.items():
+            self.add(r, c, var.get())
+
+    def total(self, r: int, copies: Sequence[int]) -> Value:
+        """The given copies of a reduction combined, as a vector."""
+        values = [self.vars[r, c].get() for c in copies]
+        return tree(self.k, r, self._dtype(r), values)
+
+    def finish(self, r: int, value: Value) -> Value:
+        return round_bfloat16(self.k.f, value) if self.k.nest.body[r].dtype == "bfloat16" else value
+
+    def fold(self, r: int, value: Value) -> Value:
+        """All lanes of a total combined."""
+        f, op, dtype = self.k.f, self.k.nest.body[r].op, self._dtype(r)
+        return f.fold(value, lambda a, b: combine(f, op, dtype, a, b))
+
+
+def tree(k: Kernel, r: int, dtype: str, values: Sequence[Value]) -> Value:
+    """Combine values pairwise, in a fixed order."""
+    values = list(values)
+    while len(values) > 1:
+        pairs = [combine(k.f, k.nest.body[r].op, dtype, a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+        values = pairs + ([values[-1]] if len(values) % 2 else [])
+    return values[0]
+
+
+@contextlib.contextmanager
+def _accumulate(k: Kernel, sums: _Sums, stop: int, step: int) -> Iterator[Value]:
+    """``for i in range(0, stop, step)`` round code that adds to ``sums``; float sums of many turns in runs."""
+    f = k.f
+    floats = any(is_float(var.kind) for var in sums.vars.values())
+    if stop // step <= _RUN or not floats:
+        with f.loop(0, stop, step) as i:
+            yield i
+        return
+    totals = _Sums(k, sums.reductions, sums.copies)
+    with f.loop(0, stop, step * _RUN) as first:
+        sums.reset()
+        with f.loop(first, k.limit(first + step * _RUN, stop), step) as i:
+            yield i
+        totals.merge(sums)
+    sums.vars = totals.vars
+
+
+def _phases(k: Kernel) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """For each pass: the reductions it fills and the stores it makes of values that vary along the reduced loop."""
+    info, body = k.info, k.nest.body
+    stores = [(target, i) for target, i in k.nest.stores if info.deps[i] & info.along or _walks(k, target)]
+    return [
+        (
+            [i for i in info.live if body[i].op in REDUCTIONS and info.phase[i] == phase],
+            stores if phase == info.phases - 1 else [],
+        )
+        for phase in range(info.phases)
+    ]
+
+
+def _walks(k: Kernel, target: int) -> bool:
+    """Whether an operand has an element for each index of the reduced loop."""
+    return any(s and 1 << d & k.info.along for d, s in enumerate(k.nest.operands[target].strides))
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+
+def emit_rows(k: Kernel) -> None:
+    """Write the loops of a row kernel."""
+    top, n = k.top(), k.nest.dims[-1]
+    valid = k.nest.valid or n
+    short = valid <= 4 * k.lanes
+    if short:
+        slots = k.slots(0, valid)
+        k.run(top, k.info.lane, slots)  # what all rows have in common
+    scratch = {} if short else _scratch(k, valid)
+    with k.items() as item:
+        row = k.row(top, item, k.last)
+        if short:
+            _short_row(k, row, slots)
+        else:
+            _long_row(k, row, valid, scratch)
+        _pad(k, row, valid)
+        k.store_scalars(row, k.sorted_stores()[0])
+
+
+def _short_row(k: Kernel, row: Frame, slots: list[Slot]) -> None:
+    """A row that stays in registers: every value is computed once."""
+    masks = [k.meaningful(row, slot) for slot in slots]
+    for reductions, stores in _phases(k):
+        k.run(row, k.everything, slots)
+        for r in reductions:
+            k.define(row, r, _reduce_vectors(k, row, r, masks))
+        k.run(row, k.everything, slots)
+        k.store_vectors(row, stores, slots)
+
+
+def _reduce_vectors(k: Kernel, row: Frame, r: int, masks: list[Value | None]) -> Value:
+    f, instr = k.f, k.nest.body[r]
+    dtype = "float32" if instr.dtype == "bfloat16" else instr.dtype
+    neutral = constant(f, identity(instr.op, dtype), dtype, k.lanes)
+    values = []
+    for u, mask in enumerate(masks):
+        value = k.vector_of(row, instr.args[0], u)
+        value = widen_bfloat16(f, value) if instr.dtype == "bfloat16" else value
+        values.append(value if mask is None else f.select(mask, value, neutral))
+    total = tree(k, r, dtype, values or [neutral])
+    result = f.fold(total, lambda a, b: combine(f, instr.op, dtype, a, b))
+    return round_bfloat16(f, result) if instr.dtype == "bfloat16" else result
+
+
+def _scratch(k: Kernel, n: int) -> dict[int, Value]:
+    """Stack rows for costly values that more than one pass needs."""
+    info, body = k.info, k.nest.body
+    uses: dict[int, int] = {}
+    for reductions, stores in _phases(k):
+        targets = [body[r].args[0] for r in reductions] + [i for _, i in stores]
+        for i in info.closure(targets):
+            uses[i] = uses.get(i, 0) + 1
+    costly = [i for i in info.live if uses.get(i, 0) > 1 and body[i].op in HEAVY and info.deps[i] & info.lane]
+    room = [i for i in costly if n * ITEMSIZE[body[i].dtype] <= _SCRATCH][:2]
+    return {i: k.f.scratch(k.stored(body[i].dtype), -(-n // k.lanes) * k.lanes) for i in room}
+
+
+def _long_row(k: Kernel, row: Frame, n: int, scratch: dict[int, Value]) -> None:
+    """A row that does not fit into registers: one loop for each phase, values computed anew where they are cheap."""
+    kept: dict[int, Value] = {}
+    for reductions, stores in _phases(k):
+        targets = [k.nest.body[r].args[0] for r in reductions] + [i for _, i in stores]
+        only = k.info.closure(targets, kept)
+        fresh = {i: place for i, place in scratch.items() if i in only}
+        step = k.unroll(only) * k.lanes
+        whole = n - n % step
+        sums = _Sums(k, reductions, step // k.lanes)
+
+        def turn(
+            frame: Frame, slots: list[Slot], at: Value | int, only: set[int] = only, fresh: dict[int, Value] = fresh,
+            reductions: list[int] = reductions, stores: list[tuple[int, int]] = stores, sums: _Sums = sums,
+        ) -> None:  # fmt: skip
+            for i, place in kept.items():
+                frame.values[i] = [k.kept(place, i, at, slot) for slot in slots]
+            k.run(frame, k.everything, slots, only)
+            for i, place in fresh.items():
+                k.keep(frame, place, i, at, slots)
+            for u, slot in enumerate(slots):
+                mask = k.meaningful(frame, slot)
+                for r in reductions:
+                    sums.add(r, u, k.vector_of(frame, k.nest.body[r].args[0], u), mask)
+            k.store_vectors(frame, stores, slots)
+
+        if whole:
+            with _accumulate(k, sums, whole, step) as i:
+                turn(row.enter({k.last: i}), [Slot(at, k.lanes) for at in range(0, step, k.lanes)], i)
+        rest = k.slots(whole, n)
+        if rest:
+            turn(row.enter({}), rest, 0)
+        for r in reductions:
+            total = sums.fold(r, sums.total(r, range(sums.copies)))
+            k.define(row, r, sums.finish(r, total))
+        k.run(row, k.everything & ~k.info.lane)
+        kept |= fresh
+
+
+def _pad(k: Kernel, row: Frame, valid: int) -> None:
+    """Zeros in the vectors of the row that are padding altogether."""
+    first = -(-valid // k.lanes) * k.lanes
+    for target, i in k.sorted_stores()[1]:
+        for slot in k.slots(first, k.nest.dims[-1]):
+            k.store(row, target, constant(k.f, 0, k.nest.body[i].dtype, k.lanes), slot)
+
+
+# -- columns ----------------------------------------------------------------------------------------------------------
+
+
+def emit_columns(k: Kernel) -> None:
+    """Write the loops of a column kernel: items are blocks of columns."""
+    f, top, n = k.f, k.top(), k.nest.dims[-1]
+    blocks, whole = k.parts.blocks, n // COLUMNS
+    with k.items() as item:
+        if blocks == 1:
+            _column_block(k, k.row(top, item, k.last - 1), None, n)
+            return
+        row, block = k.row(top, item // blocks, k.last - 1), item % blocks
+        if whole == blocks:
+            _column_block(k, row, block * COLUMNS, COLUMNS)
+            return
+        with f.when(block < whole):
+            _column_block(k, row.enter({}), block * COLUMNS, COLUMNS)
+        with f.when(f.compare("eq", block, whole)):
+            _column_block(k, row.enter({}), None, n - whole * COLUMNS, whole * COLUMNS)
+
+
+def _column_block(k: Kernel, row: Frame, start: Value | None, width: int, offset: int = 0) -> None:
+    """``width`` columns from ``start`` (or from the constant ``offset``), as many vectors at a time as suit the body."""
+    lanes = k.lanes
+    most = {4: 8, 2: 4, 1: 2}[k.unroll()]
+    if start is not None:
+        group = most * lanes if width % (most * lanes) == 0 else lanes
+        with k.f.loop(0, width, group) as at:
+            place = start if at.name == "0" else start + at
+            _columns(k, row.enter({k.last: place}), [Slot(o, lanes) for o in range(0, group, lanes)])
+        return
+    slots = k.slots(offset, offset + width)
+    for first in range(0, len(slots), most):
+        _columns(k, row.enter({}), slots[first : first + most])
+
+
+def _columns(k: Kernel, columns: Frame, slots: list[Slot]) -> None:
+    """All phases for a group of vectors of columns."""
+    info = k.info
+    outside = k.everything & ~info.along
+    k.run(columns, outside, slots)
+    for reductions, stores in _phases(k):
+        targets = [k.nest.body[r].args[0] for r in reductions] + [i for _, i in stores]
+        _column_phase(k, columns, slots, reductions, stores, info.closure(targets))
+        k.run(columns, outside, slots)
+    scalars, vectors = k.sorted_stores()
+    k.store_vectors(columns, [s for s in vectors if not _stored_inside(k, s)], slots)
+    k.store_scalars(columns, [s for s in scalars if not _stored_inside(k, s)])
+
+
+def _stored_inside(k: Kernel, store: tuple[int, int]) -> bool:
+    return bool(k.info.deps[store[1]] & k.info.along) or _walks(k, store[0])
+
+
+def _column_phase(
+    k: Kernel, columns: Frame, slots: list[Slot], reductions: list[int], stores: list[tuple[int, int]], only: set[int]
+) -> None:
+    """One pass down the columns: ``copies`` rows a turn, each with accumulators of its own."""
+    m, middle = k.nest.dims[-2], k.last - 1
+    if not reductions and not stores:
+        return
+    copies = max(1, min(4, 8 // len(slots))) if k.unroll(only) > 1 else 1
+    copies = copies if m >= 4 * copies else 1
+    sums = _Sums(k, reductions, copies * len(slots))
+    scalars, vectors = k.sorted_stores()
+
+    def turn(at: Value, copy: int) -> None:
+        inner = columns.enter({middle: at})
+        k.run(inner, k.everything & ~k.info.lane, None, only)
+        k.run(inner, k.everything, slots, only)
+        for r in reductions:
+            for u in range(len(slots)):
+                sums.add(r, copy * len(slots) + u, k.vector_of(inner, k.nest.body[r].args[0], u))
+        k.store_vectors(inner, [s for s in vectors if s in stores], slots)
+        k.store_scalars(inner, [s for s in scalars if s in stores])
+
+    whole = m - m % copies
+    if whole:
+        with _accumulate(k, sums, whole, copies) as i:
+            for copy in range(copies):
+                turn(i + copy if copy else i, copy)
+    if whole < m:
+        with k.f.loop(whole, m) as i:
+            turn(i, 0)
+    for r in reductions:
+        totals = [sums.total(r, [c * len(slots) + u for c in range(copies)]) for u in range(len(slots))]
+        k.define(columns, r, [sums.finish(r, total) for total in totals])
+
+
+_ = Callable

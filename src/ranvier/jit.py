@@ -1,0 +1,180 @@
+"""``rv.jit``: compile a Python function of tensors into one native call.
+
+The first call with given shapes and dtypes traces the function, compiles the graph and keeps the result; later calls
+go straight to it. Tensors, arrays and Python numbers are traced; strings, booleans and None are part of the key.
+Variables the function reads and assigns are found by tracing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ranvier import config, tree
+from ranvier.compiler.graph import Graph, format_graph
+from ranvier.compiler.reference import ReferenceExecutor
+from ranvier.compiler.trace import trace
+from ranvier.dtypes import DType
+from ranvier.errors import ArgumentError, TraceError
+from ranvier.ops.table import state
+from ranvier.tensor import Tensor, as_tensor
+
+__all__ = ["Jitted", "jit"]
+
+_STATIC = (bool, str, type(None))
+
+
+class Specialisation:
+    """One compiled version of a function: for one set of shapes, dtypes and static values."""
+
+    def __init__(self, graph: Graph, structure: Any, dtypes: Sequence[DType]):
+        self.graph, self.structure, self.dtypes = graph, structure, tuple(dtypes)
+        self.results = [(v.shape, v.dtype) for v in graph.results]
+        if config.get("backend") == "reference":
+            self.executor: Any = ReferenceExecutor(graph)
+        else:
+            from ranvier.compiler.execute import NativeExecutor  # llvmlite loads with the first compilation
+
+            self.executor = NativeExecutor(graph)
+
+    def call(self, arrays: Sequence[np.ndarray], steps: int) -> Any:
+        """Run ``steps`` times; the outputs of the last run in the function's own structure."""
+        out = self.executor.run(arrays, steps)
+        tensors = [Tensor._wrap(a, dtype) for a, (_, dtype) in zip(out, self.results, strict=True)]
+        return tree.unflatten(self.structure, tensors)
+
+
+class Jitted:
+    """A compiled function; made by :func:`jit`.
+
+    Attributes:
+        traces: how often the function has been traced so far.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        self._function = function
+        self._made: dict[Any, Specialisation] = {}
+        self.traces = 0
+        functools.update_wrapper(self, function)
+
+    def _split(self, args: tuple[Any, ...]) -> tuple[Any, list[Tensor]]:
+        """The key of a specialisation, and the traced leaves."""
+        leaves, structure = tree.flatten(list(args))
+        tensors: list[Tensor] = []
+        key: list[Any] = [structure]
+        for x in leaves:
+            if isinstance(x, _STATIC):
+                key.append(x)
+                continue
+            try:
+                t = as_tensor(x)
+            except TypeError as error:
+                if not callable(x):
+                    raise
+                raise ArgumentError(
+                    f"jit: arguments are tensors, arrays, numbers, strings, booleans or nests of them, got {x!r}. "
+                    "Let the function close over other objects."
+                ) from error
+            tensors.append(t)
+            key.append((t._shape, t._dtype.name))
+        return tuple(map(_hashable, key)), tensors
+
+    def _specialise(self, args: tuple[Any, ...], key: Any, tensors: Sequence[Tensor]) -> Specialisation:
+        leaves, structure = tree.flatten(list(args))
+
+        def call(symbols: Sequence[Tensor]) -> Any:
+            rest = iter(symbols)
+            filled = [x if isinstance(x, _STATIC) else next(rest) for x in leaves]
+            return self._function(*tree.unflatten(structure, filled))
+
+        graph, out_structure = trace(tensors, call)
+        made = Specialisation(graph, out_structure, [t.dtype for t in tensors])
+        self._made[key] = made
+        self.traces += 1
+        return made
+
+    def _find(self, args: tuple[Any, ...]) -> tuple[Specialisation, list[np.ndarray]]:
+        key, tensors = self._split(args)
+        found = self._made.get(key) or self._specialise(args, key, tensors)
+        arrays = [t._data for t in tensors]
+        if any(a is None for a in arrays):
+            raise TraceError("jit: a traced tensor was passed to a compiled function; call the plain function there.")
+        return found, arrays  # type: ignore[return-value]
+
+    def __call__(self, *args: Any) -> Any:
+        if state.trace is not None:
+            return self._function(*args)  # inside another trace its ops join that trace
+        found, arrays = self._find(args)
+        return found.call(arrays, 1)
+
+    def run(self, steps: int, *args: Any) -> Any:
+        """Run the function ``steps`` times in one native call; variables carry over from one run to the next.
+
+        Args:
+            steps: how often, at least 1.
+            *args: the function's arguments, the same for every run.
+
+        Returns:
+            What the last run returned.
+
+        Raises:
+            ArgumentError: ``steps`` is no positive integer.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ArgumentError(f"jit.run: expected steps to be a positive integer, got {steps!r}.")
+        found, arrays = self._find(args)
+        return found.call(arrays, steps)
+
+    def graph(self, *args: Any) -> str:
+        """The traced graph as text.
+
+        Args:
+            *args: example arguments.
+        """
+        return format_graph(self._find(args)[0].graph)
+
+    def explain(self, *args: Any) -> str:
+        """The plan as text: each kernel, the ops it fuses, their source lines, FLOPs, bytes and roofline time.
+
+        Args:
+            *args: example arguments.
+        """
+        return self._find(args)[0].executor.explain()
+
+    def profile(self, *args: Any, steps: int = 100) -> str:
+        """Run the function and put each kernel's measured time beside the plan. Variables advance.
+
+        Args:
+            *args: arguments.
+            steps: how many runs are averaged.
+        """
+        found, arrays = self._find(args)
+        return found.executor.profile(arrays, steps)
+
+
+def _hashable(part: Any) -> Any:
+    return repr(part) if isinstance(part, tuple) and part and isinstance(part[0], type) else part
+
+
+def jit(function: Callable[..., Any]) -> Jitted:
+    """Compile a function of tensors.
+
+    Args:
+        function: its positional arguments are tensors, arrays, numbers, strings, booleans or nests of them; it
+            returns a tensor or a nest of tensors. It may read and assign variables.
+
+    Raises:
+        TraceError: while tracing, Python control flow on a tensor's value, or another use of unknown values.
+
+    Example:
+        >>> import ranvier as rv
+        >>> @rv.jit
+        ... def step(x):
+        ...     return rv.sum(rv.tanh(x) ** 2)
+        >>> round(step(rv.tensor([0.5, 1.0])).item(), 4)
+        0.7936
+    """
+    return Jitted(function)
