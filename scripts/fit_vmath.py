@@ -229,7 +229,7 @@ def fit(task: Fit) -> tuple[list[float], float]:
     return fixed, float(mp.log(worst, 2))
 
 
-def words(value, kind: str, count: int, bits: int | None = None) -> list[float]:
+def words(value, kind: str, count: int) -> list[float]:
     """``value`` as an unevaluated sum of ``count`` numbers of ``kind``, largest first."""
     out = []
     for _ in range(count):

@@ -197,11 +197,11 @@ class _Reduced(NamedTuple):
     q: Value
 
     def exp(self, f: Function) -> Value:
-        """exp(r), in the form with the fewest roundings."""
+        """The exponential of r, in the form with the fewest roundings."""
         return f.fma(f.fma(self.q, self.r, 1.0), self.r, 1.0)
 
     def expm1(self, f: Function) -> Value:
-        """exp(r) - 1, accurate near zero."""
+        """The same less 1, accurate near zero."""
         return f.fma(self.q * self.r, self.r, self.r)
 
 
@@ -467,7 +467,7 @@ def _pow_double(f: Function, size: Value, y: Value) -> Value:
 
 
 def _log_words(f: Function, x: Value) -> tuple[Value, Value]:
-    """The log of a double ``x >= 0`` as high + low: ``s = rest / (2 + rest)``, log = 2s + s u (2/3 + u q(u)), u = s*s."""
+    """The log of a double ``x >= 0`` as high + low: 2s + s u (2/3 + u q(u)), ``s = rest / (2 + rest)``, ``u = s*s``."""
     power, rest, _ = _log_split(f, x)
     below = rest + 2.0
     below_low = rest - (below - 2.0)
