@@ -176,6 +176,8 @@ class Function:
         returns: the return type.
         attributes: IR attributes of pointer arguments, by name (for example ``{"x": "noalias readonly"}``).
         target_width: the vector width in bits that LLVM must treat as legal (512 keeps AVX-512 registers in use).
+        linkage: the symbol's linkage (``internal`` for helpers).
+        noinline: keep this function out of its callers, so that its registers are allocated apart from theirs.
     """
 
     def __init__(
@@ -186,8 +188,9 @@ class Function:
         attributes: dict[str, str] | None = None,
         target_width: int = 512,
         linkage: str = "",
+        noinline: bool = False,
     ):
-        self.name, self.returns, self.linkage = name, returns, linkage
+        self.name, self.returns, self.linkage, self.noinline = name, returns, linkage, noinline
         self._attributes = attributes or {}
         self._arguments = list(arguments)
         self._values = {n: Value(self, f"%{n}", kind) for n, kind in arguments}
@@ -528,7 +531,7 @@ class Function:
         )
         body = ["entry:", *self._entry, "  br label %entry.body", "entry.body:", *self._lines]
         attributes = (
-            f'nounwind "prefer-vector-width"="{self._width}" "min-legal-vector-width"="{self._width}" '
+            f'nounwind{" noinline" if self.noinline else ""} "prefer-vector-width"="{self._width}" "min-legal-vector-width"="{self._width}" '
             '"no-trapping-math"="true"'
         )
         head = f"define {self.linkage} {self.returns} @{self.name}({arguments}) {attributes} {{".replace("  ", " ")

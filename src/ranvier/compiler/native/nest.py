@@ -274,7 +274,7 @@ def partition(nest: Nest) -> Partition:
         rows, blocks, size = math.prod(nest.dims[:-1]), 1, nest.dims[-1]
     else:
         rows, n = math.prod(nest.dims[:-1]), nest.dims[-1]
-        blocks = -(-n // BLOCK)
+        blocks = -(-n // BLOCK) if n > BLOCK * 3 // 2 else 1
         size = n if blocks == 1 else BLOCK
     group = max(1, target // max(size, 1))
     if rows * blocks <= group + group // 2:  # a half-filled second unit is not worth having

@@ -78,7 +78,11 @@ class Analysis:
             self.phase.append(
                 max((self.phase[a] + (body[a].op in REDUCTIONS) for a in instr.args), default=0)
             )
-        self.phases = 1 + max((self.phase[i] for i in self.live if self._looped(i)), default=0)
+        passes = [self.phase[i] for i in self.live if self._looped(i)]
+        for target, i in nest.stores:  # a result that fills a loop is stored in the pass after it is known
+            if any(stride and self.along >> d & 1 for d, stride in enumerate(nest.operands[target].strides)):
+                passes.append(self.phase[i] + (body[i].op in REDUCTIONS))
+        self.phases = 1 + max(passes, default=0)
         # scalars that vectors read, and the gathers that wait for a scalar index
         self.splatted: set[int] = set()
         self.awaiting: dict[int, list[_Access]] = {}
@@ -411,7 +415,7 @@ class Kernel:
             for u, slot in enumerate(slots):
                 value = self.vector_of(frame, i, u)
                 mask = self.meaningful(frame, slot)
-                if mask is not None and slot.active > self.nest.valid - slot.offset:
+                if self.nest.valid and mask is not None:
                     value = f.select(mask, value, f.const(0, value.kind))
                 self.store(frame, target, value, slot)
 

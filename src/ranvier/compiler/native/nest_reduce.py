@@ -12,10 +12,21 @@ which also keeps the rounding error of a long sum small.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from .builder import Value, Var, element, is_float
-from .emit import HEAVY, ITEMSIZE, REDUCTIONS, combine, constant, identity, round_bfloat16, widen_bfloat16
+from .builder import Value, Var, element, is_float, vector
+from .emit import (
+    HEAVY,
+    ITEMSIZE,
+    KINDS,
+    REDUCTIONS,
+    combine,
+    constant,
+    identity,
+    round_bfloat16,
+    widen_bfloat16,
+)
 from .nest import COLUMNS
 from .nest_body import Frame, Kernel, Slot
 
@@ -174,46 +185,58 @@ def _scratch(k: Kernel, n: int) -> dict[int, Value]:
             uses[i] = uses.get(i, 0) + 1
     costly = [i for i in info.live if uses.get(i, 0) > 1 and body[i].op in HEAVY and info.deps[i] & info.lane]
     room = [i for i in costly if n * ITEMSIZE[body[i].dtype] <= _SCRATCH][:2]
-    return {i: k.f.scratch(k.stored(body[i].dtype), -(-n // k.lanes) * k.lanes) for i in room}
+    return {i: k.f.scratch(KINDS[body[i].dtype], -(-n // k.lanes) * k.lanes) for i in room}
 
 
 def _long_row(k: Kernel, row: Frame, n: int, scratch: dict[int, Value]) -> None:
-    """A row that does not fit into registers: one loop for each phase, values computed anew where they are cheap."""
+    """A row that does not fit into registers: one loop for each phase, cheap values computed anew in each."""
     kept: dict[int, Value] = {}
     for reductions, stores in _phases(k):
         targets = [k.nest.body[r].args[0] for r in reductions] + [i for _, i in stores]
         only = k.info.closure(targets, kept)
         fresh = {i: place for i, place in scratch.items() if i in only}
-        step = k.unroll(only) * k.lanes
-        whole = n - n % step
-        sums = _Sums(k, reductions, step // k.lanes)
-
-        def turn(
-            frame: Frame, slots: list[Slot], at: Value | int, only: set[int] = only, fresh: dict[int, Value] = fresh,
-            reductions: list[int] = reductions, stores: list[tuple[int, int]] = stores, sums: _Sums = sums,
-        ) -> None:  # fmt: skip
-            for i, place in kept.items():
-                frame.values[i] = [k.kept(place, i, at, slot) for slot in slots]
-            k.run(frame, k.everything, slots, only)
-            for i, place in fresh.items():
-                k.keep(frame, place, i, at, slots)
-            for u, slot in enumerate(slots):
-                mask = k.meaningful(frame, slot)
-                for r in reductions:
-                    sums.add(r, u, k.vector_of(frame, k.nest.body[r].args[0], u), mask)
-            k.store_vectors(frame, stores, slots)
-
-        if whole:
-            with _accumulate(k, sums, whole, step) as i:
-                turn(row.enter({k.last: i}), [Slot(at, k.lanes) for at in range(0, step, k.lanes)], i)
-        rest = k.slots(whole, n)
-        if rest:
-            turn(row.enter({}), rest, 0)
-        for r in reductions:
-            total = sums.fold(r, sums.total(r, range(sums.copies)))
-            k.define(row, r, sums.finish(r, total))
+        _row_phase(k, row, n, _Pass(reductions, stores, only, kept, fresh))
         k.run(row, k.everything & ~k.info.lane)
-        kept |= fresh
+        kept = kept | fresh
+
+
+class _Pass(NamedTuple):
+    """One pass along a row: what it fills and stores, the values it needs, those kept before and to be kept now."""
+
+    reductions: list[int]
+    stores: list[tuple[int, int]]
+    only: set[int]
+    kept: dict[int, Value]
+    fresh: dict[int, Value]
+
+
+def _row_phase(k: Kernel, row: Frame, n: int, job: _Pass) -> None:
+    step = k.unroll(job.only) * k.lanes
+    whole = n - n % step
+    sums = _Sums(k, job.reductions, step // k.lanes)
+
+    def turn(frame: Frame, slots: list[Slot], at: Value | int) -> None:
+        for i, place in job.kept.items():
+            kind = vector(KINDS[k.nest.body[i].dtype], k.lanes)
+            frame.values[i] = [k.f.load(place, at + slot.offset, kind) for slot in slots]
+        k.run(frame, k.everything, slots, job.only)
+        for i, place in job.fresh.items():
+            for u, slot in enumerate(slots):
+                k.f.store(k.vector_of(frame, i, u), place, at + slot.offset)
+        for u, slot in enumerate(slots):
+            mask = k.meaningful(frame, slot)
+            for r in job.reductions:
+                sums.add(r, u, k.vector_of(frame, k.nest.body[r].args[0], u), mask)
+        k.store_vectors(frame, job.stores, slots)
+
+    if whole:
+        with _accumulate(k, sums, whole, step) as i:
+            turn(row.enter({k.last: i}), [Slot(at, k.lanes) for at in range(0, step, k.lanes)], i)
+    rest = k.slots(whole, n)
+    if rest:
+        turn(row.enter({}), rest, 0)
+    for r in job.reductions:
+        k.define(row, r, sums.finish(r, sums.fold(r, sums.total(r, range(sums.copies)))))
 
 
 def _pad(k: Kernel, row: Frame, valid: int) -> None:
@@ -312,5 +335,3 @@ def _column_phase(
         totals = [sums.total(r, [c * len(slots) + u for c in range(copies)]) for u in range(len(slots))]
         k.define(columns, r, [sums.finish(r, total) for total in totals])
 
-
-_ = Callable
