@@ -216,6 +216,3 @@ class KernelStore:
         if self.cache is not None:
             self.cache.save(entry, data)
         return data
-
-    def __len__(self) -> int:
-        return len(self._addresses)

@@ -62,7 +62,8 @@ class Runtime:
     """
 
     def __init__(self, isa: Isa, store: KernelStore | None = None):
-        (entry,) = (store or KernelStore(isa)).get([driver.DRIVER])
+        store = KernelStore(isa) if store is None else store
+        (entry,) = store.get([driver.DRIVER])
         self._functions = pool.Functions(entry)
         self._run = self._functions.run
 
