@@ -292,6 +292,25 @@ def test_operands_per_matrix_of_the_batch_and_shared_tiles(isa):
 
 
 @pytest.mark.parametrize("isa", HOST_ISAS, ids=lambda isa: isa.name)
+@pytest.mark.parametrize("heavy", [False, True])
+def test_places_of_elements(heavy, isa):
+    """The leaf ``iota``: what a dropout mask is counted by."""
+    body = (*ACC, *(Instr("iota", "int32", (), (dim,)) for dim in range(3)), Instr("mul", "int32", (2, 3)))
+    body = (*body, Instr("add", "int32", (1, 4)), Instr("cast", "float32", (5,)), Instr("add", "float32", (0, 6)))
+    if heavy:
+        body = (*body, Instr("neg", "float32", (7,)), Instr("neg", "float32", (8,)))
+    width = panel_width(20, isa)
+    spec = Contraction(
+        2, 17, 20, 0, "float32", a_rows(0), 0, width, "rows", 17 * 20, 20, (TILE,), body, ((0, len(body) - 1),),
+        isa=isa.name,
+    )  # fmt: skip
+    out = np.zeros((2, 17, 20), np.float32)
+    Kernel(spec, isa)(np.zeros(1, np.float32), np.zeros(1, np.float32), out)
+    b, m, n = np.indices(out.shape)
+    np.testing.assert_array_equal(out, b + m * n)
+
+
+@pytest.mark.parametrize("isa", HOST_ISAS, ids=lambda isa: isa.name)
 def test_rows_and_panels_of_a_larger_array(isa):
     """B's and C's panels may lie further apart than the product needs: a time step of a recurrence."""
     random = np.random.default_rng(6)

@@ -530,8 +530,9 @@ class Function:
             f"{kind} {self._attributes.get(name, '')} %{name}".replace("  ", " ") for name, kind in self._arguments
         )
         body = ["entry:", *self._entry, "  br label %entry.body", "entry.body:", *self._lines]
-        attributes = (
-            f'nounwind{" noinline" if self.noinline else ""} "prefer-vector-width"="{self._width}" "min-legal-vector-width"="{self._width}" '
+        attributes = "noinline " if self.noinline else ""
+        attributes += (
+            f'nounwind "prefer-vector-width"="{self._width}" "min-legal-vector-width"="{self._width}" '
             '"no-trapping-math"="true"'
         )
         head = f"define {self.linkage} {self.returns} @{self.name}({arguments}) {attributes} {{".replace("  ", " ")

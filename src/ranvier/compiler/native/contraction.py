@@ -142,7 +142,7 @@ class Contraction:
         c_batch, c_ld: elements between matrices of C, and between its rows (``rows``) or its panels (``panels``;
             0 means ``m * width``).
         operands: the epilogue's operands. In the kernel's buffer list A is 0, B is 1, these follow as 2, 3, ...
-        body: the epilogue; ``load`` attrs are indices into ``operands``.
+        body: the epilogue; ``load`` attrs are indices into ``operands``, ``iota`` counts (batch, m, n) by its attr.
         stores: (index into ``operands``, body value).
         b_panel: elements between panels of B (0: ``k * width``).
         chunk: if not 0, cut k into chunks of this many and store one result for each (see :meth:`split`).
@@ -370,7 +370,7 @@ class _Kernel:
         return [[self._join([s[r][v] for s in sums]) for v in range(tile.vectors)] for r in range(tile.rows)]
 
     def _prefetch(self, start: Value) -> None:
-        """Ask for the tile's rows in the next panel of A: it is far from this one, so the hardware does not guess it."""
+        """Ask for the tile's rows in the next panel of A: it is far from this one, the hardware does not guess it."""
         f, size = self.f, self.tile.rows * self.spec.a.m * ITEMSIZE[self.spec.dtype]
         f.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         for offset in range(0, size, 64):
@@ -432,7 +432,7 @@ class _Kernel:
         """Compute once, as scalars, what depends on constants and scalar operands only."""
         f, spec = self.f, self.spec
         for i, instr in enumerate(spec.body):
-            if instr.op == "const":
+            if instr.op == "const":  # only to be folded into other uniform values
                 self.uniform[i] = constant(f, instr.attrs[0], instr.dtype)
             elif instr.op == "load":
                 operand = spec.operands[instr.attrs[0]]
@@ -444,43 +444,67 @@ class _Kernel:
 
     def _epilogue(self, sums: list[list[Value]]) -> None:
         f, spec, tile = self.f, self.spec, self.tile
-        self.bases = [
+        bases = [
             f.at(pointer, self._place(o), KINDS[o.dtype])
             for pointer, o in zip(self.pointers[2:], spec.operands, strict=True)
         ]
-        if _weight(spec.body) <= _LIGHT or tile.rows * tile.vectors == 1:
-            masks = [self._mask(v) for v in range(tile.vectors)]
-            rows = [self._row_loads(v) for v in range(tile.vectors)]
-            for r, line in enumerate(sums):
-                with self._if_ours(r):
-                    for v, total in enumerate(line):
-                        self._vector(r, v, total, masks[v], rows[v])
+        corner = (self.batch, self.row, self.panel * spec.width + self.column)
+        if _weight(spec.body) > _LIGHT and tile.rows * tile.vectors > 1:
+            self._call_epilogue(sums, bases, corner)
             return
-        # A long body: park the sums on the stack and write the body once, in a loop over the tile.
-        size = tile.vectors * self.lanes
+        body = _Epilogue(spec, f, self.lanes, bases, self.uniform, corner)
+        masks = [body.mask(v) for v in range(tile.vectors)]
+        rows = [body.row_loads(v) for v in range(tile.vectors)]
+        for r, line in enumerate(sums):
+            with self._if_ours(r):
+                for v, total in enumerate(line):
+                    body.vector(r, v, total, masks[v], rows[v])
+
+    def _call_epilogue(self, sums: list[list[Value]], bases: list[Value], corner: tuple[Value, ...]) -> None:
+        """A long body: park the sums on the stack and call a function that holds the body once, in a loop.
+
+        It is a function of its own because its constants would otherwise be kept in registers through the k loop.
+        """
+        f, tile = self.f, self.tile
+        size, align = tile.vectors * self.lanes, min(64, self.lanes * BYTES[self.acc_kind])
         scratch = f.scratch(self.acc_kind, tile.rows * size)
         for r, line in enumerate(sums):
             for v, total in enumerate(line):
-                f.store(total, scratch, r * size + v * self.lanes, align=self._align)
-        first = 0 if self.first is None else self.first
-        last: Value | int = tile.rows
+                f.store(total, scratch, r * size + v * self.lanes, align=align)
+        first = f.const(0, "i64") if self.first is None else self.first
+        last = f.const(tile.rows, "i64")
         if self.last is not None:
             last = f.select(self.last < tile.rows, self.last, tile.rows)
-        with f.loop(first, last) as r, f.loop(0, tile.vectors) as v:
-            total = f.load(scratch, r * size + v * self.lanes, self.vec, align=self._align)
-            self._vector(r, v, total, self._mask(v), self._row_loads(v))
+        needed = {a for i, instr in enumerate(self.spec.body) if i not in self.uniform for a in instr.args}
+        needed |= {value for _, value in self.spec.stores}
+        shared = {i: u for i, u in self.uniform.items() if i in needed and self.spec.body[i].op != "const"}
+        given = {"sums": scratch, "first": first, "last": last, "batch": corner[0], "row": corner[1], "col": corner[2]}
+        given |= {f"o{i}": base for i, base in enumerate(bases)} | {f"u{i}": value for i, value in shared.items()}
 
-    @property
-    def _align(self) -> int:
-        return min(64, self.lanes * BYTES[self.acc_kind])
+        g = Function(
+            f"{f.name}_tile", [(name, value.kind) for name, value in given.items()], target_width=self.isa.bits,
+            linkage="internal", noinline=True,
+        )  # fmt: skip
+        own = {i: g[f"u{i}"] for i in shared}
+        corner = (g["batch"], g["row"], g["col"])
+        body = _Epilogue(self.spec, g, self.lanes, [g[f"o{i}"] for i in range(len(bases))], own, corner)
+        with g.loop(g["first"], g["last"]) as row, g.loop(0, tile.vectors) as column:
+            total = g.load(g["sums"], row * size + column * self.lanes, self.vec, align=align)
+            body.vector(row, column, total, body.mask(column), body.row_loads(column))
+        f.helpers |= {**g.helpers, g.name: g.definition()}
+        f.declarations |= g.declarations
+        f.call(g.name, list(given.values()), "void", declare=False)
 
     @contextlib.contextmanager
     def _if_ours(self, r: int) -> Iterator[None]:
         """The block runs if row ``r`` of the tile belongs to this unit."""
-        if self.first is None and self.last is None:
-            yield
-            return
-        with self.f.when(self.first <= r if self.first is not None else self.last > r):
+        if self.first is not None:
+            with self.f.when(self.first <= r):
+                yield
+        elif self.last is not None:
+            with self.f.when(self.last > r):
+                yield
+        else:
             yield
 
     def _place(self, operand: EpilogueOperand) -> Value:
@@ -490,7 +514,7 @@ class _Kernel:
         place = self.batch * own
         if operand.mode == "tile":
             panel = spec.width if spec.c == "rows" else spec.c_ld or spec.m * spec.width
-            place = place + self.row * self._tile_row + self.panel * panel + column
+            place = place + self.row * _tile_row(spec) + self.panel * panel + column
             if spec.chunks > 1:
                 place = place + self.chunk * spec.c_chunk
         elif operand.mode == "row":
@@ -499,21 +523,34 @@ class _Kernel:
             place = place + self.row
         return place
 
-    @property
-    def _tile_row(self) -> int:
-        """Elements from one row of C to the next."""
-        return self.spec.c_ld if self.spec.c == "rows" else self.spec.width
 
-    def _mask(self, v: Value | int) -> Value | None:
+def _tile_row(spec: Contraction) -> int:
+    """Elements from one row of C to the next."""
+    return spec.c_ld if spec.c == "rows" else spec.width
+
+
+class _Epilogue:
+    """Writes the body for one vector of the tile.
+
+    ``bases`` are the addresses of the tile's first element in each operand, ``uniform`` the body values that are the
+    same everywhere, and ``corner`` the batch index, row and column of the tile's first element.
+    """
+
+    def __init__(
+        self, spec: Contraction, f: Function, count: int, bases: list[Value], uniform: dict[int, Value],
+        corner: tuple[Value, ...],
+    ):  # fmt: skip
+        self.spec, self.f, self.lanes, self.bases, self.uniform, self.corner = spec, f, count, bases, uniform, corner
+
+    def mask(self, v: Value | int) -> Value | None:
         """The lanes of vector ``v`` that exist, when C is in rows that do not end with a panel."""
         f, spec = self.f, self.spec
         if spec.c == "panels" or spec.n % spec.width == 0:
             return None
-        if spec.n < spec.width and isinstance(v, int) and self.tile.vectors * self.lanes == spec.width:
-            return f.first_lanes(max(0, spec.n - v * self.lanes), self.lanes)
-        return f.first_lanes(spec.n - (self.panel * spec.width + self.column + v * self.lanes), self.lanes)
+        left = spec.n - (self.corner[2] + v * self.lanes)
+        return f.first_lanes(left, self.lanes)
 
-    def _row_loads(self, v: Value | int) -> dict[int, Value]:
+    def row_loads(self, v: Value | int) -> dict[int, Value]:
         """Vector ``v`` of the operands that have one value for each column, by body index."""
         f, spec = self.f, self.spec
         return {
@@ -522,30 +559,40 @@ class _Kernel:
             if instr.op == "load" and spec.operands[instr.attrs[0]].mode == "row"
         }
 
-    def _vector(
-        self, r: Value | int, v: Value | int, total: Value, mask: Value | None, known: dict[int, Value]
-    ) -> None:
-        """The body for one vector of one row of the tile."""
+    def vector(self, r: Value | int, v: Value | int, total: Value, mask: Value | None, known: dict[int, Value]) -> None:
+        """The body at row ``r`` and vector ``v`` of the tile; ``known`` are values that are there already."""
         f, spec = self.f, self.spec
-        at = r * self._tile_row + v * self.lanes
+        at = r * _tile_row(spec) + v * self.lanes
         values: list[Value] = []
         for i, instr in enumerate(spec.body):
-            if instr.op == "const":
-                values.append(constant(f, instr.attrs[0], instr.dtype, self.lanes))
-            elif i in self.uniform or i in known:
-                values.append(self.uniform[i] if i in self.uniform else known[i])
+            if i in self.uniform and instr.op != "const":
+                values.append(self.uniform[i])
+            elif i in known:
+                values.append(known[i])
             elif instr.op == "acc":
                 values.append(total)
-            elif instr.op != "load":
+            elif instr.op in ("load", "iota"):
+                values.append(self._load(instr, r, at, mask) if instr.op == "load" else self._iota(instr, r, v))
+            else:
                 args = [values[a] for a in instr.args]
                 values.append(emit_instr(f, instr, args, self.lanes, operand_dtypes(spec.body, instr)))
-            elif spec.operands[instr.attrs[0]].mode == "tile":
-                kind = vector(KINDS[instr.dtype], self.lanes)
-                values.append(f.load(self.bases[instr.attrs[0]], at, kind, mask))
-            else:
-                column = r if spec.operands[instr.attrs[0]].mode == "column" else 0
-                values.append(f.load(self.bases[instr.attrs[0]], column, KINDS[instr.dtype]))
         for target, index in spec.stores:
             assert spec.operands[target].mode == "tile", "an epilogue stores tiles only"
-            value = values[index]
-            f.store(value if lanes(value.kind) > 1 else f.splat(value, self.lanes), self.bases[target], at, mask)
+            f.store(self._wide(values[index]), self.bases[target], at, mask)
+
+    def _load(self, instr: Instr, r: Value | int, at: Value | int, mask: Value | None) -> Value:
+        mode, base = self.spec.operands[instr.attrs[0]].mode, self.bases[instr.attrs[0]]
+        if mode == "tile":
+            return self.f.load(base, at, vector(KINDS[instr.dtype], self.lanes), mask)
+        return self.f.load(base, r if mode == "column" else 0, KINDS[instr.dtype])
+
+    def _iota(self, instr: Instr, r: Value | int, v: Value | int) -> Value:
+        f, scalar = self.f, KINDS[instr.dtype]
+        dim = instr.attrs[0]
+        step: Value | int = (0, r, v * self.lanes)[dim]
+        number = self.corner[dim] + step
+        number = number if scalar == "i64" else f.cast("trunc", number, scalar)
+        return number if dim < 2 else f.splat(number, self.lanes) + f.lane_numbers(self.lanes, scalar)
+
+    def _wide(self, value: Value) -> Value:
+        return value if lanes(value.kind) > 1 else self.f.splat(value, self.lanes)
