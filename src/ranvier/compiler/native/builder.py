@@ -426,6 +426,8 @@ class Function:
         """Load one element for each lane: ``base[offsets]``. Lanes outside ``mask`` are zero and not read."""
         if scalar == "i1":
             return self.compare("ne", self.gather(base, offsets, "i8", mask), 0)
+        if scalar == "bfloat":  # as bits: not every target can move masked bfloat lanes
+            return self.cast("bitcast", self.gather(base, offsets, "i16", mask), "bfloat")
         count = lanes(offsets.kind)
         kind, mask = vector(scalar, count), mask or self.const(True, vector("i1", count))
         places = self._places(base, offsets, scalar)
@@ -439,6 +441,8 @@ class Function:
         scalar, count = element(value.kind), lanes(value.kind)
         if scalar == "i1":
             return self.scatter(self.cast("zext", value, "i8"), base, offsets, mask)
+        if scalar == "bfloat":
+            return self.scatter(self.cast("bitcast", value, "i16"), base, offsets, mask)
         mask = mask or self.const(True, vector("i1", count))
         places = self._places(base, offsets, scalar)
         name = f"llvm.masked.scatter.v{count}{_short(scalar)}.v{count}p0"
