@@ -134,9 +134,10 @@ class ObjectCache:
     def _prepare(self, directory: str) -> None:
         """Create the directory if need be; give it up if it cannot be used or others could write code into it."""
         try:
-            os.makedirs(os.path.dirname(os.path.abspath(directory)), exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(directory, 0o700)
+            if not os.path.isdir(directory):
+                os.makedirs(os.path.dirname(os.path.abspath(directory)), exist_ok=True)
+                with contextlib.suppress(FileExistsError):  # another process was faster, or it is no directory
+                    os.mkdir(directory, 0o700)
             status = os.stat(directory)
         except (OSError, ValueError) as error:
             self.directory, self.problem = None, str(error)
