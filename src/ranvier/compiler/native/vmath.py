@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from .builder import Function, Value, element, lanes, vector
 
-__all__ = ["OPS", "call"]
+__all__ = ["COEFFICIENTS", "OPS", "call"]
 
 
 class _Format(NamedTuple):
