@@ -1,0 +1,28 @@
+"""What the machine allows: peak FLOP/s of the project's micro-kernel and copy bandwidth, on one and two threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import report
+from benchmarks.harness import ROOFLINE, Contender, Plan, Session
+
+NAME, TITLE = "roofline", "what this machine allows"
+
+
+def run(plan: Plan) -> dict[str, Any]:
+    sides = [
+        Contender(ROOFLINE, f"roofline:{kind}", {"threads": threads}, f"{kind.lower()}, {threads} threads")
+        for kind in ("Peak", "Copy")
+        for threads in (1, 2)
+    ]
+    with Session(sides, plan) as session:
+        measured = session.measure()
+    rows = []
+    for m in measured.values():
+        kind, threads = m.contender.target.split(":")[1], m.contender.options["threads"]
+        what = f"peak of the register tile ({m.info.get('tile', '')})" if kind == "Peak" else "copy (read and written)"
+        unit = "GFLOP/s" if kind == "Peak" else "GB/s"
+        rows.append([what, str(threads), f"{1 / m.median:.1f} {unit}" if m.ok else m.note, f"{100 * m.spread:.0f} %"])
+    tables = [report.table("", ["what", "threads", "rate", "± spread"], rows)]
+    return report.record(NAME, TITLE, tables, [], [m.record() for m in measured.values()])
