@@ -160,8 +160,8 @@ def _grid(frame: _Frame, x_label: str) -> str:
         parts.append(element("line", **line, style=f"stroke:{colour('rule')}"))
         parts.append(_label(frame.left - 8, y + 4, frame.axis.tick_text(mark), anchor="end"))
     base = frame.height - frame.bottom
-    for step in _whole_ticks(frame.first, frame.last):
-        parts.append(_label(frame.x(step), base + 20, f"{step:,}", anchor="middle"))
+    steps = _whole_ticks(frame.first, frame.last)
+    parts += [_label(frame.x(step), base + 20, f"{step:,}", anchor="middle") for step in steps]
     middle = (frame.left + frame.width - frame.right) / 2
     parts.append(_label(middle, frame.height - 6, x_label, anchor="middle"))
     return "".join(parts)
@@ -180,7 +180,8 @@ def _curve(frame: _Frame, points: list[tuple[int, float]], hue: str, dash: str |
             dots.append(element("circle", cx=x, cy=y, r=3, style=f"fill:{colour(hue)}"))
         commands.append(f"{'L' if pen else 'M'}{x} {y}")
         pen = True
-    style = f"fill:none;stroke:{colour(hue)};stroke-width:2.25;stroke-linejoin:round;stroke-linecap:round"
+    width = 2.25 if len(points) <= _MAX_HOVER else 1.25
+    style = f"fill:none;stroke:{colour(hue)};stroke-width:{width};stroke-linejoin:round;stroke-linecap:round"
     return element("path", d=" ".join(commands), style=style, stroke_dasharray=dash) + "".join(dots) if commands else ""
 
 
@@ -190,16 +191,15 @@ def _end_labels(frame: _Frame, series: Mapping[str, list[tuple[int, float]]]) ->
     for (name, points), (hue, _) in zip(series.items(), _PALETTE * 4, strict=False):
         drawn = [value for _, value in points if frame.axis.drawable(value)]
         if drawn:
-            ends.append([frame.y(drawn[-1]) + 4, name, hue])
-    ends.sort(key=lambda end: end[0])
-    for above, below in zip(ends, ends[1:], strict=False):
-        below[0] = max(below[0], above[0] + 16)
-    limit = frame.height - frame.bottom + 4
-    surplus = ends[-1][0] - limit if ends else 0
-    for end in ends if surplus > 0 else ():
-        end[0] -= surplus
+            ends.append((frame.y(drawn[-1]) + 4, name, hue))
+    ends.sort()
+    places: list[float] = []
+    for y, _, _ in ends:
+        places.append(max(y, places[-1] + 16) if places else y)
+    surplus = max(0.0, places[-1] - (frame.height - frame.bottom + 4)) if places else 0.0
     x = frame.width - frame.right + 8
-    return "".join(_label(x, y, name, fill=hue, weight=600) for y, name, hue in ends)
+    labels = zip(ends, places, strict=True)
+    return "".join(_label(x, y - surplus, name, fill=hue, weight=600) for (_, name, hue), y in labels)
 
 
 def _hover(frame: _Frame, series: Mapping[str, Sequence[float]], x_label: str) -> str:
@@ -264,7 +264,7 @@ def line_chart(
         title: what is drawn; read out by screen readers, not printed in the picture.
         x_label: what one step along the lower axis is.
         first: the number of the first step.
-        share: the values are shares of one and are written as percentages.
+        share: the values are shares of one and are written as percentages (if they do lie between 0 and 1).
         scale: ``"linear"``, ``"log"`` or ``"auto"`` (logarithmic when the values span a factor above 60).
         width: of the picture, in its own units; it grows and shrinks with the page.
         height: of the picture.
@@ -283,6 +283,7 @@ def line_chart(
         raise ArgumentError(f"line_chart: scale must be 'linear', 'log' or 'auto', got {scale!r}.")
     plain = {str(name): [float(value) for value in values] for name, values in series.items()}
     finite = [value for values in plain.values() for value in values if math.isfinite(value)]
+    share = share and all(-1e-6 <= value <= 1 + 1e-6 for value in finite)
     axis = _axis(finite, scale, share) if finite else None
     attributes = {"viewBox": f"0 0 {width} {height}", "role": "img", "class_": "chart", "font_size": "12.5"}
     attributes |= {"aria_label": _summary(title, plain, axis), "xmlns": "http://www.w3.org/2000/svg"}

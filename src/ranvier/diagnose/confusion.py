@@ -140,7 +140,7 @@ def _cell(counts: Counts, names: list[str], i: int, j: int, x: float, y: float, 
     """One square: blue for right, orange for wrong, the stronger the more."""
     value, total = int(counts[i, j]), int(counts[i].sum())
     share = value / total if total else 0.0
-    strength = 0.15 + 0.85 * share if i == j else 0.18 + 0.82 * math.sqrt(value / scale)
+    strength = 0.15 + 0.85 * share if i == j else 0.10 + 0.90 * (value / scale) ** 0.7
     hue = "blue" if i == j else "orange"
     fill = f"fill:{colour(hue)};fill-opacity:{strength:.2f}" if value else f"fill:{colour('muted')};fill-opacity:0.06"
     inside = size - max(1.0, size * 0.05)
@@ -153,6 +153,11 @@ def _cell(counts: Counts, names: list[str], i: int, j: int, x: float, y: float, 
         parts.append(element("text", count(value), **at, style=f"fill:{colour(ink)};font-weight:{weight}"))
     said = f"{names[i]}, called {names[j]}: {count(value)} of {count(total)}"
     return element("g", element("title", text(said)), *parts)
+
+
+def _turned(x: float, y: float) -> str:
+    """The transformation that writes upwards from a point."""
+    return f"translate({x:.1f} {y:.1f}) rotate(-90)"
 
 
 def _whole_percent(right: int, total: int) -> str:
@@ -190,20 +195,17 @@ def confusion_svg(matrix: Any, labels: Sequence[object] | None = None, *, width:
     scale = float(max(4, wrong.max()))  # a single mistake among few stays pale
     muted, ink = f"fill:{colour('muted')}", f"fill:{colour('ink')};font-weight:600"
     font = min(13.0, size * 0.8)
-    middle = left + size * len(names) / 2
+    middle, centre = left + size * len(names) / 2, top + size * len(names) / 2
     parts = [
         element("text", "the model said", x=middle, y=13.0, text_anchor="middle", style=muted),
         element("text", "right", x=edge - 4, y=top - 8, text_anchor="end", style=muted),
-        element(
-            "text", "it is", transform=f"translate({left - labels_wide + 13:.1f} {top + size * len(names) / 2:.1f}) rotate(-90)",
-            text_anchor="middle", style=muted,
-        ),
+        element("text", "it is", transform=_turned(left - labels_wide + 13, centre), text_anchor="middle", style=muted),
     ]  # fmt: skip
     for i, name in enumerate(short):
         x, y, row = left + (i + 0.48) * size, top + i * size, top + (i + 0.48) * size + 4.5
         if upright:
-            turn = f"translate({x + 4:.1f} {top - 6:.1f}) rotate(-90)"
-            parts.append(element("text", text(name), transform=turn, font_size=font, style=ink))
+            turned = _turned(x + 4, top - 6)
+            parts.append(element("text", text(name), transform=turned, font_size=font, style=ink))
         else:
             parts.append(element("text", text(name), x=x, y=top - 8, text_anchor="middle", font_size=font, style=ink))
         parts.append(element("text", text(name), x=left - 8, y=row, text_anchor="end", font_size=font, style=ink))

@@ -66,7 +66,8 @@ section > p:first-of-type { color: var(--muted); }
 .facts dt { padding-top: 0.12rem; }
 .facts dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: 0.93rem; }
-th, td { text-align: left; padding: 0.42rem 0.9rem 0.42rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
+th, td { text-align: left; padding: 0.42rem 0.9rem 0.42rem 0; border-bottom: 1px solid var(--rule);
+  vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--muted); font-weight: 500; font-size: 0.86rem; vertical-align: bottom; }
 tbody th { font-weight: 600; }
@@ -75,7 +76,8 @@ tfoot > tr > * { border-top: 2px solid var(--rule); border-bottom: 0; font-weigh
 .num { text-align: right; white-space: nowrap; }
 tr.best > * { background: color-mix(in srgb, var(--blue) 11%, transparent); }
 .scroll { overflow-x: auto; }
-.scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--blue); outline-offset: 3px; border-radius: 4px; }
+.scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--blue); outline-offset: 3px;
+  border-radius: 4px; }
 .tall { max-height: 34rem; overflow: auto; }
 .tall thead th { position: sticky; top: 0; background: var(--surface); box-shadow: 0 1px 0 var(--rule); }
 svg.chart { display: block; width: 100%; height: auto; font-family: var(--sans); font-variant-numeric: tabular-nums; }
@@ -115,6 +117,7 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 1px solid var(--rule);
   main { padding: 1.5rem 1rem 3rem; }
   section { margin-top: 2.6rem; }
   .card { padding: 1rem; }
+  .narrow { font-size: 0.84rem; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   .headline { grid-template-columns: 1fr; padding: 1.25rem 1.1rem; }
   .samples { grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)); }

@@ -219,7 +219,9 @@ def _reading(report: RunReport) -> str:
             best = better(values)
             epoch = [float(value) for value in report.history[name]].index(best) + 1
             where = report.validation_name if name.startswith("val_") else "training"
-            told = f"The {where} loss was lowest, {number(best)}, after epoch {epoch} of {len(report.history[name])}."
+            told = (
+                f"The {where} loss was lowest, {number(best)}, after epoch {epoch:,} of {len(report.history[name]):,}."
+            )
             ours, theirs = report.history.get("accuracy", ()), report.history.get("val_accuracy", ())
             if len(ours) and len(theirs) and math.isfinite(ours[-1]) and math.isfinite(theirs[-1]):
                 gap = 100 * (ours[-1] - theirs[-1])
@@ -231,11 +233,9 @@ def _reading(report: RunReport) -> str:
 
 def _classes(report: RunReport) -> str:
     """The matrix in words and numbers: the same facts for those who cannot see the picture."""
-    columns = ("Samples", "Recall", "Precision")
-    head = element(
-        "tr", element("th", "Class", scope="col"), *(element("th", name, scope="col", class_="num") for name in columns),
-        element("th", "Taken for", scope="col"),
-    )  # fmt: skip
+    columns = [element("th", name, scope="col", class_="num") for name in ("Samples", "Recall", "Precision")]
+    columns = [element("th", "Class", scope="col"), *columns, element("th", "Taken for", scope="col")]
+    head = element("tr", *columns)
     rows = []
     for score in class_scores(report.confusion, report.class_names):
         shares = [percent(share) if math.isfinite(share) else "–" for share in (score.recall, score.precision)]
