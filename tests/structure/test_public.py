@@ -35,7 +35,7 @@ def module_names(inner: bool = False) -> list[str]:
 
 
 def order(name: str) -> tuple[int, list[tuple[int, str]]]:
-    """Sorting key of `__all__`, the one that ruff applies: CONSTANTS, then Classes, then the rest; int8 before int16."""
+    """Sorting key of `__all__`, as ruff sorts: CONSTANTS, then Classes, then the rest; int8 before int16."""
     kind = 0 if name.isupper() else 1 if name[0].isupper() else 2
     parts = re.findall(r"\d+|\D+", name)
     return kind, [(int(part), "") if part.isdigit() else (0, part) for part in parts]
@@ -64,17 +64,23 @@ def defined_here(module: ModuleType) -> set[str]:
     return found
 
 
+@cache
+def nodes() -> list[ast.AST]:
+    """Every import from a module and every attribute look-up in the package."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))]
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom | ast.Attribute)]
+
+
 def used_elsewhere(module: ModuleType) -> set[str]:
     """Names of a module that other files of the package import from it: shared inside the house, not public."""
     found: set[str] = set()
-    for path in SOURCE.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module and module.__name__.endswith(node.module):
+    short = module.__name__.split(".")[-1]
+    for node in nodes():
+        if isinstance(node, ast.ImportFrom):
+            if node.module in (module.__name__, short):
                 found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                if node.value.id in (module.__name__.split(".")[-1], f"_{module.__name__.split('.')[-1]}"):
-                    found.add(node.attr)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == short:
+            found.add(node.attr)
     return found
 
 
