@@ -3,12 +3,13 @@
 Contractions want panels (see ``contraction.py``); users, files and a few ops want plain rows; and the gradient of a
 layer's input wants the transpose of its weights in panels. A :class:`Relayout` is one such move, for a whole batch.
 
-Transposing goes by square blocks, one register for each row: the block's rows are loaded, transposed by shuffles
-without touching memory, and stored, so that both sides are read and written a whole vector at a time.
+Transposing goes by square blocks, one register for each row: the block's rows are loaded, transposed by shuffles, and
+stored, so that both sides are read and written a whole vector at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +35,16 @@ class Place:
     width: int = 0
     batch: int = 0
 
+    @property
+    def row(self) -> int:
+        """Elements from one row to the next."""
+        return self.width or self.stride
+
     def at(self, r: Value | int, c: Value | int) -> Value | int:
         """The offset of element (r, c)."""
         if not self.width:
             return r * self.stride + c
-        return c // self.width * self.stride + r * self.width + c % self.width
+        return (c // self.width) * self.stride + r * self.width + c % self.width
 
 
 def in_rows(stride: int, batch: int = 0) -> Place:
@@ -129,6 +135,8 @@ class _Kernel:
 
     def module(self) -> str:
         f, spec = self.f, self.spec
+        if spec.transposed:
+            self.scratch = f.scratch(self.scalar, self.lanes * self.lanes)
         pointers = [f.load(f["buffers"], i, "ptr") for i in range(2)]
         with f.loop(f["lo"], f["hi"]) as unit:
             group, rest = unit % spec.groups, unit // spec.groups
@@ -162,42 +170,44 @@ class _Kernel:
         f.store(x, self.target, spec.target.at(row, column), self._store_mask(column))
 
     def _block(self, row: Value, column: Value) -> None:
-        """Transpose one square block, whose corner in the target is (row, column)."""
+        """Transpose one square block, whose corner in the target is (row, column).
+
+        First within the 16-byte quarters of registers, where interleaving is cheap on every machine, then whole
+        quarters. Both steps are loops with a scratch block between them: written out, the block would be as fast and
+        take LLVM three times as long.
+        """
+        f, spec, lanes = self.f, self.spec, self.lanes
+        size = ITEMSIZE[spec.dtype]
+        quarter, align = min(lanes, 16 // size), lanes * size
+        mask = self._store_mask(column)
+        with f.loop(0, lanes, step=quarter) as start:
+            here, parked = self._rows(column + start, row, quarter), f.at(self.scratch, start * lanes, self.scalar)
+            for i, x in enumerate(_transpose_quarters(f, here, quarter)):
+                f.store(x, parked, i * lanes, align=align)
+        # Row q * quarter + j of the scratch holds, in its quarter p, column p * quarter + j of rows q * quarter, ...
+        with f.loop(0, quarter) as j:
+            parked = f.at(self.scratch, j * lanes, self.scalar)
+            parts = [f.load(parked, q * lanes, self.kind, align=align) for q in range(0, lanes, quarter)]
+            to = f.at(self.target, spec.target.at(row + j, column), self.scalar)
+            for p, x in enumerate(_transpose_blocks(f, parts, quarter)):
+                with f.when(row + j + p * quarter < spec.rows) if spec.rows % lanes else contextlib.nullcontext():
+                    f.store(x, to, p * quarter * spec.target.row, mask)
+
+    def _rows(self, r: Value, c: Value, count: int) -> list[Value]:
+        """Vectors at column ``c`` of ``count`` rows of the source, which lie in one panel; zeros where no row is."""
         f, spec = self.f, self.spec
-        # In the source the target's rows are columns: past the last one there is nothing unless there is padding.
+        # The target's rows are columns here: past the last one there is nothing unless there is padding.
         ragged = spec.rows % self.lanes != 0 and not spec.source.width
         narrow = spec.columns % spec.strip != 0
-        here = spec.rows - row if ragged else f.const(self.lanes, "i64")
+        start = f.at(self.source, spec.source.at(r, c), self.scalar)
+        here = spec.rows - c if ragged else f.const(self.lanes, "i64")
         block = []
-        for i in range(self.lanes):
+        for i in range(count):
             mask = None
             if narrow or ragged:
-                mask = f.first_lanes(f.select(column + i < spec.columns, here, 0) if narrow else here, self.lanes)
-            block.append(f.load(self.source, spec.source.at(column + i, row), self.kind, mask))
-        mask = self._store_mask(column)
-        for i, x in enumerate(transpose(f, block, ITEMSIZE[spec.dtype])):
-            if spec.rows % self.lanes:
-                with f.when(row + i < spec.rows):
-                    f.store(x, self.target, spec.target.at(row + i, column), mask)
-            else:
-                f.store(x, self.target, spec.target.at(row + i, column), mask)
-
-
-def transpose(f: Function, rows: list[Value], size: int) -> list[Value]:
-    """The transpose of a square block, one vector for each row, of elements of ``size`` bytes.
-
-    First within the 16-byte quarters of registers, where interleaving is cheap on every machine, then whole quarters.
-    """
-    count = len(rows)
-    quarter = min(count, 16 // size)
-    for start in range(0, count, quarter):
-        rows[start : start + quarter] = _transpose_quarters(f, rows[start : start + quarter], quarter)
-    # rows[q * quarter + j] now holds, in its quarter p, column p * quarter + j of rows q * quarter, ...
-    result: list[Value] = [rows[0]] * count
-    for j in range(quarter):
-        for p, x in enumerate(_transpose_blocks(f, rows[j::quarter], quarter)):
-            result[p * quarter + j] = x
-    return result
+                mask = f.first_lanes(f.select(r + i < spec.columns, here, 0) if narrow else here, self.lanes)
+            block.append(f.load(start, i * spec.source.row, self.kind, mask))
+        return block
 
 
 def _transpose_quarters(f: Function, rows: list[Value], quarter: int) -> list[Value]:
