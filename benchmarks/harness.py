@@ -8,6 +8,7 @@ whose package is not installed is reported as such; one that fails is reported w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -132,7 +133,8 @@ class Worker:
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(OSError):  # a process that is gone cannot take what was left to send
+                    stream.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -179,7 +181,8 @@ class Measurement:
             "info": self.info, "memory": self.memory,
         }  # fmt: skip
         if self.ok:
-            result |= {"median_s": self.median, "spread": self.spread, "samples_s": self.samples}
+            result |= {"median_s": self.median, "spread": round(self.spread, 4)}
+            result["samples_s"] = [float(f"{s:.4g}") for s in self.samples]
         return result
 
 
@@ -235,7 +238,12 @@ class Session:
             shift = turn % max(1, len(self._running))  # nobody always follows the same neighbour
             for contender, worker in self._running[shift:] + self._running[:shift]:
                 time.sleep(PAUSE)
-                seconds, units = worker.call("run", n=counts[contender.label])
+                try:
+                    seconds, units = worker.call("run", n=counts[contender.label])
+                except WorkerError as error:
+                    self._running.remove((contender, worker))
+                    self._drop(contender, worker, error)
+                    continue
                 results[contender.label].samples.append(seconds / units)
         for contender, worker in self._running:
             results[contender.label].memory = worker.memory()

@@ -124,7 +124,8 @@ def save(records: dict[str, Any], environment: dict[str, str], order: Sequence[s
     for name, item in records.items():
         known[name] = item | {"environment": environment}
     ordered = {name: known[name] for name in order if name in known}
-    _write(folder / "results.json", json.dumps(ordered, indent=1) + "\n")
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(item, ensure_ascii=False)}" for name, item in ordered.items())
+    _write(folder / "results.json", f"{{\n{lines}\n}}\n")
     _write(folder / "results.md", whole(ordered, environment))
     return folder / "results.md"
 
