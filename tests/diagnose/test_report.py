@@ -22,6 +22,7 @@ from ranvier.diagnose import (
     render_report,
     write_report,
 )
+from ranvier.diagnose.confusion import number_ink
 from ranvier.diagnose.page import _STYLE
 from ranvier.errors import ArgumentError
 
@@ -282,3 +283,16 @@ def test_contrast(scheme, ink, ground):
     """WCAG 2.2, success criterion 1.4.3: at least 4.5 : 1 for text (brown is used for lines only: 3 : 1)."""
     colours = schemes()[scheme]
     assert contrast(colours[ink], colours[ground]) >= (3.0 if ink == "brown" else 4.5)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("hue", ["blue", "orange"])
+def test_numbers_in_the_confusion_matrix_are_readable_on_every_strength(scheme, hue):
+    colours = schemes()[scheme]
+    for step in range(101):
+        strength = step / 100
+        mixed = "#"
+        for i in (1, 3, 5):
+            fill, ground = int(colours[hue][i : i + 2], 16), int(colours["surface"][i : i + 2], 16)
+            mixed += f"{round(fill * strength + ground * (1 - strength)):02x}"
+        assert contrast(colours[number_ink(strength)], mixed) >= 3.5, strength  # bold, and also in the table beside

@@ -24,7 +24,14 @@ _PALETTE = (
     ("brown", "#8a6d3b"),
     ("grey", "#5c6470"),
 )
-_OTHERS = {"ink": "#1f2328", "muted": "#5c6470", "rule": "#e4e0d8", "surface": "#ffffff", "on-fill": "#ffffff"}
+_OTHERS = {
+    "ink": "#1f2328",
+    "muted": "#5c6470",
+    "rule": "#e4e0d8",
+    "surface": "#ffffff",
+    "on-fill": "#ffffff",
+    "on-mid": "#1f2328",
+}
 _CHARACTER = 6.7  # mean width of a character at 12.5 pixels, enough to keep labels inside the picture
 _MAX_POINTS = 600
 _MAX_HOVER = 300

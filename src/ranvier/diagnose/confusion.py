@@ -136,6 +136,11 @@ def _summary(counts: Counts, names: list[str]) -> str:
     return f"Confusion matrix of {len(names)} classes: {count(right)} of {count(total)} right.{told}"
 
 
+def number_ink(strength: float) -> str:
+    """The colour that a number is readable in on a fill of some strength, on light pages and on dark ones."""
+    return "on-fill" if strength > 0.84 else "on-mid" if strength > 0.6 else "ink"
+
+
 def _cell(counts: Counts, names: list[str], i: int, j: int, x: float, y: float, size: float, scale: float) -> str:
     """One square: blue for right, orange for wrong, the stronger the more."""
     value, total = int(counts[i, j]), int(counts[i].sum())
@@ -147,10 +152,9 @@ def _cell(counts: Counts, names: list[str], i: int, j: int, x: float, y: float, 
     parts = [element("rect", x=x, y=y, width=inside, height=inside, rx=min(3.0, size / 10), style=fill)]
     font = min(14.0, size * 0.44, size * 1.5 / max(1, len(count(value))))
     if value and size >= 15:
-        ink = "on-fill" if strength > 0.6 else "ink"
+        ink = number_ink(strength)
         at = {"x": x + inside / 2, "y": y + inside / 2 + font * 0.36, "text_anchor": "middle", "font_size": font}
-        weight = 600 if i == j else 500
-        parts.append(element("text", count(value), **at, style=f"fill:{colour(ink)};font-weight:{weight}"))
+        parts.append(element("text", count(value), **at, style=f"fill:{colour(ink)};font-weight:600"))
     said = f"{names[i]}, called {names[j]}: {count(value)} of {count(total)}"
     return element("g", element("title", text(said)), *parts)
 

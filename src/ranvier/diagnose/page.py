@@ -16,7 +16,7 @@ _STYLE = """
   color-scheme: light dark;
   --paper: #faf8f4; --surface: #ffffff; --ink: #1f2328; --muted: #5c6470; --rule: #e4e0d8; --wash: #f2efe8;
   --blue: #2b6cb0; --orange: #c05621; --green: #2f7d4f; --purple: #7b4fb3; --brown: #8a6d3b; --grey: #5c6470;
-  --on-fill: #ffffff;
+  --on-fill: #ffffff; --on-mid: #1f2328;
   --serif: "Iowan Old Style", "Palatino Linotype", Palatino, Charter, "Bitstream Charter", "Source Serif 4",
     "Noto Serif", "Noto Serif CJK SC", Georgia, serif;
   --sans: system-ui, -apple-system, "Segoe UI", "Noto Sans", "Helvetica Neue", "PingFang SC", "Microsoft YaHei",
@@ -27,7 +27,7 @@ _STYLE = """
   :root {
     --paper: #131619; --surface: #1a1e22; --ink: #e9e6df; --muted: #a0a8b1; --rule: #2e343a; --wash: #22272c;
     --blue: #6fb1ee; --orange: #f0965c; --green: #74c796; --purple: #b99aea; --brown: #d0b27a; --grey: #a0a8b1;
-    --on-fill: #10151a;
+    --on-fill: #10151a; --on-mid: #10151a;
   }
 }
 * { box-sizing: border-box; }
