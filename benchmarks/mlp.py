@@ -196,10 +196,8 @@ def run(name: str, title: str, spec: Spec, plan: Plan, limits: dict[str, float],
     bars = [_bar(measured, peer, limit) for peer, limit in limits.items()]
     peak = _peak(measured)
     notes = [
-    notes = [
         f"{spec.text}, on {spec.data.replace('_', ' ')} (a tenth of the labels random):"
         f" {spec.flops / 1e6:.3g} MFLOP a step in matrix products."
-    ]
     ]
     if peak:
         notes[0] += f" Peak in this run, micro-kernel on 2 threads: {peak / 1e9:.0f} GFLOP/s."
