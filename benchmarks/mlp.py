@@ -195,13 +195,13 @@ def run(name: str, title: str, spec: Spec, plan: Plan, limits: dict[str, float],
         measured = session.measure()
     bars = [_bar(measured, peer, limit) for peer, limit in limits.items()]
     peak = _peak(measured)
-    notes = [
-        f"{spec.text}, on {spec.data.replace('_', ' ')} (a tenth of the labels random):"
-        f" {spec.flops / 1e6:.3g} MFLOP a step in matrix products."
-    ]
+    text = (
+        f"{spec.text}, on {spec.data.replace('_', ' ')} with a tenth of the labels random. "
+        f"Matrix products of a step: {spec.flops / 1e6:.3g} MFLOP."
+    )
     if peak:
-        notes[0] += f" Peak in this run, micro-kernel on 2 threads: {peak / 1e9:.0f} GFLOP/s."
-    notes += [f"Goal: {goal}."] if goal else []
+        text += f" Peak in this run, micro-kernel on 2 threads: {peak / 1e9:.0f} GFLOP/s."
+    notes = [text, f"Goal: {goal}."] if goal else [text]
     tables = [report.comparison("", "time per step", measured, spec.flops, peak)]
     compile_note = _compile_note(measured)
     notes += [compile_note] if compile_note else []
@@ -220,7 +220,8 @@ def _bar(measured: dict[str, Measurement], peer: str, limit: float) -> dict[str,
     else:
         theirs = best(measured, peer) or measured.get(peer)
         theirs = theirs if theirs and theirs.ok else None
-    named = f"{peer} ({theirs.contender.label})" if theirs and theirs.contender.label != peer else peer
+    label = theirs.contender.label if theirs else peer
+    named = f"the {peer}: {label}" if peer.startswith("best peer") and theirs else label
     return report.ratio_bar("time per step", best(measured, "Ranvier"), theirs, limit, named)
 
 
