@@ -37,6 +37,30 @@ def call(spec: Any, isa: Isa, buffers: Sequence[np.ndarray], cuts: Sequence[int]
     return int(state[0])
 
 
+class Builder:
+    """Bodies in one line per value: ``e("add", a, b)``; the dtype is the builder's unless said otherwise."""
+
+    def __init__(self, dtype: str):
+        self.dtype = dtype
+        self.body: list[Instr] = []
+
+    def __call__(self, op: str, *args: int, dtype: str | None = None, attrs: tuple[Any, ...] = ()) -> int:
+        self.body.append(Instr(op, dtype or self.dtype, args, attrs))
+        return len(self.body) - 1
+
+    def load(self, operand: int, dtype: str | None = None) -> int:
+        return self("load", dtype=dtype, attrs=(operand,))
+
+    def const(self, value: float, dtype: str | None = None) -> int:
+        return self("const", dtype=dtype, attrs=(value,))
+
+    def iota(self, dim: int, dtype: str) -> int:
+        return self("iota", dtype=dtype, attrs=(dim,))
+
+    def gather(self, operand: int, axis: int, index: int) -> int:
+        return self("gather", index, attrs=(operand, axis))
+
+
 # -- the reference ----------------------------------------------------------------------------------------------------
 
 

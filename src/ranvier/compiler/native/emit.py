@@ -10,9 +10,9 @@ Where C leaves a result open, this file decides it once, for every target:
 - a negative integer exponent gives 0.
 
 How dtypes live in registers: bool as ``i1`` lanes (bytes in memory), integers as themselves (the IR type does not know
-the sign, so comparisons and conversions look at the dtype), bfloat16 as ``bfloat``: widened to float for each op and
-rounded back, to nearest with ties to even, by integer arithmetic that gives the same bits on every machine (the
-CPU's own conversion flushes denormals).
+the sign, so comparisons and conversions look at the dtype), bfloat16 as its bits in ``i16``: widened to float for each
+op and rounded back, to nearest with ties to even, by integer arithmetic that gives the same bits on every machine. (The
+IR's own ``bfloat`` is not used: some CPUs convert it by calling a library, others flush denormals.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .builder import BITS, Function, Value, element, is_float, lanes, vector
+from .builder import BITS, Function, Value, element, float_literal, is_float, lanes, vector
 from .expr import Body, Instr
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 # dtype -> IR type of one lane. Loads and stores of Function know that i1 lanes are bytes in memory.
 KINDS = {
     "bool": "i1", "int8": "i8", "uint8": "i8", "int16": "i16", "int32": "i32", "uint32": "i32", "int64": "i64",
-    "bfloat16": "bfloat", "float32": "float", "float64": "double",
+    "bfloat16": "i16", "float32": "float", "float64": "double",
 }  # fmt: skip
 ITEMSIZE = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "uint32": 4, "int64": 8, "bfloat16": 2, "float32": 4,
@@ -57,8 +57,11 @@ def is_signed(dtype: str) -> bool:
 
 def constant(f: Function, value: Any, dtype: str, count: int = 1) -> Value:
     """``value`` converted to ``dtype`` in every lane; integers wrap."""
-    if dtype in ("float32", "float64", "bfloat16"):
+    if dtype in ("float32", "float64"):
         return f.const(float(value), kind(dtype, count))
+    if dtype == "bfloat16":
+        text = float_literal(float(value), "bfloat")
+        return f.const(int(text.removeprefix("0xR"), 16), kind(dtype, count))
     if dtype == "bool":
         return f.const(bool(value), kind(dtype, count))
     bits = 8 * ITEMSIZE[dtype]
@@ -71,7 +74,7 @@ def literal(value: Value) -> float | int | None:
     text = value.name
     if text.startswith("splat"):
         text = text[text.index("(") + 1 : -1].split()[1]
-    if text.startswith("0x") and text[2] != "R":
+    if text.startswith("0x"):
         return struct.unpack(">d", bytes.fromhex(text[2:]))[0]
     return int(text) if text.lstrip("-").isdigit() else None
 
@@ -81,8 +84,11 @@ def literal(value: Value) -> float | int | None:
 
 def widen_bfloat16(f: Function, x: Value) -> Value:
     """The same numbers as floats: bfloat16 is the upper half of a float."""
-    bits = f.cast("zext", f.cast("bitcast", x, "i16"), "i32")
-    return f.cast("bitcast", bits << 16, "float")
+    known = literal(x)
+    if known is not None:
+        (number,) = struct.unpack(">f", struct.pack(">I", (int(known) & 0xFFFF) << 16))
+        return f.const(number, vector("float", lanes(x.kind)))
+    return f.cast("bitcast", f.cast("zext", x, "i32") << 16, "float")
 
 
 def round_bfloat16(f: Function, x: Value) -> Value:
@@ -91,7 +97,7 @@ def round_bfloat16(f: Function, x: Value) -> Value:
     upper = bits >> 16
     rounded = (bits + ((upper & 1) + 0x7FFF)) >> 16
     chosen = f.select(f.compare("uno", x, x), upper | 0x40, rounded)  # rounding must not carry a NaN into infinity
-    return f.cast("bitcast", f.cast("trunc", chosen, "i16"), "bfloat")
+    return f.cast("trunc", chosen, "i16")
 
 
 # -- dispatch -----------------------------------------------------------------------------------------------------
@@ -112,25 +118,17 @@ class _Op(NamedTuple):
         return kind(self.dtype, self.lanes)
 
 
-_GUESS = {"i1": "bool", "i16": "int16", "i64": "int64", "bfloat": "bfloat16", "float": "float32", "double": "float64"}
-# Ops whose meaning depends on the sign of the arguments' dtype where the result's dtype does not tell it.
-_SIGN_MATTERS = frozenset(("less", "less_equal", "cast"))
+_GUESS = {"i1": "bool", "i64": "int64", "float": "float32", "double": "float64"}
 
 
 def _guess_dtypes(instr: Instr, args: Sequence[Value]) -> tuple[str, ...]:
-    """The arguments' dtypes where their IR types tell them; where they do not, it must not matter."""
+    """The arguments' dtypes where their IR types, or the result's dtype, tell them."""
     found = []
     for arg in args:
         scalar = element(arg.kind)
-        dtype = _GUESS.get(scalar)
-        if dtype is None:
-            if KINDS.get(instr.dtype) == scalar and instr.op != "cast":
-                dtype = instr.dtype
-            else:
-                assert instr.op not in _SIGN_MATTERS, (
-                    f"{instr.op} of {scalar}: signed or not? Pass the arguments' dtypes to emit_instr."
-                )
-                dtype = {"i8": "int8", "i32": "int32"}[scalar]
+        same = instr.op not in ("cast", "bitcast") and KINDS.get(instr.dtype) == scalar
+        dtype = _GUESS.get(scalar) or (instr.dtype if same else None)
+        assert dtype is not None, f"{instr.op} of {scalar}: which dtype? Pass the arguments' dtypes to emit_instr."
         found.append(dtype)
     return tuple(found)
 
@@ -150,8 +148,8 @@ def emit_instr(
         instr: any op of a body but leaves and reductions; ``const`` is allowed.
         args: values of its arguments; scalars fill all lanes.
         count: lanes of the result (1 for a scalar).
-        dtypes: the arguments' dtypes. They may be left out where the IR types tell them; comparing or converting
-            8-bit and 32-bit integers, which may be signed or not, needs them.
+        dtypes: the arguments' dtypes (:func:`operand_dtypes`). They may be left out where the IR types tell them;
+            comparing or converting integers of up to 32 bits, signed or not, and bfloat16, needs them.
     """
     if instr.op == "const":
         return constant(f, instr.attrs[0], instr.dtype, count)

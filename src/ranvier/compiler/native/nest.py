@@ -273,7 +273,8 @@ def partition(nest: Nest) -> Partition:
     elif nest.reduce == "last":
         rows, blocks, size = math.prod(nest.dims[:-1]), 1, nest.dims[-1]
     else:
-        rows, n = math.prod(nest.dims[:-1]), nest.dims[-1]
+        n = nest.dims[-1]
+        rows = math.prod(nest.dims[:-1]) if n else 0
         blocks = -(-n // BLOCK) if n > BLOCK * 3 // 2 else 1
         size = n if blocks == 1 else BLOCK
     group = max(1, target // max(size, 1))

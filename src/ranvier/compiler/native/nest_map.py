@@ -45,6 +45,7 @@ def _long_rows(k: Kernel, top: Frame) -> None:
     if parts.rows == 1:
         start, stop = f["lo"] * (parts.group * BLOCK), f["hi"] * (parts.group * BLOCK)
         row = k.row(top, f.const(0, "i64"), k.last)
+        _store_once(k, row, f["lo"], f["lo"] < f["hi"])
         _loop(k, row, start, k.limit(stop, whole), step)
         if whole < n:
             with f.when((f["lo"] < f["hi"]) & (f.compare("ge", f["hi"], parts.units))):
@@ -52,11 +53,21 @@ def _long_rows(k: Kernel, top: Frame) -> None:
         return
     with k.items() as item:
         row, block = k.row(top, item // parts.blocks, k.last), item % parts.blocks
+        _store_once(k, row, block)
         start = block * BLOCK
         _loop(k, row, start, k.limit(start + BLOCK, whole), step)
         if whole < n:
             with f.when(f.compare("eq", block, parts.blocks - 1)):
                 _vectors(k, row, k.slots(whole, n))
+
+
+def _store_once(k: Kernel, row: Frame, block: Value, also: Value | None = None) -> None:
+    """What is stored once a row is stored with its first block."""
+    scalars = k.sorted_stores()[0]
+    if scalars:
+        first = k.f.compare("eq", block, 0)
+        with k.f.when(first & also if also is not None else first):
+            k.store_scalars(row, scalars)
 
 
 def _loop(k: Kernel, row: Frame, start: Value | int, stop: Value | int, step: int) -> None:

@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .builder import Value, Var, element, is_float, vector
+from .builder import Value, Var, is_float, vector
 from .emit import (
     HEAVY,
     ITEMSIZE,
@@ -58,16 +58,20 @@ class _Sums:
 
     def add(self, r: int, c: int, value: Value, mask: Value | None = None) -> None:
         """Take a vector into copy ``c`` of reduction ``r``; lanes outside the mask change nothing."""
-        f, var = self.k.f, self.vars[r, c]
-        if element(value.kind) == "bfloat":
+        f = self.k.f
+        if self.k.nest.body[r].dtype == "bfloat16":
             value = widen_bfloat16(f, value)
         if mask is not None:
             value = f.select(mask, value, self._identity(r))
-        var.set(combine(f, self.k.nest.body[r].op, self._dtype(r), var.get(), value))
+        self._combine(r, c, value)
 
     def merge(self, other: _Sums) -> None:
         for (r, c), var in other.vars.items():
-            self.add(r, c, var.get())
+            self._combine(r, c, var.get())
+
+    def _combine(self, r: int, c: int, value: Value) -> None:
+        var = self.vars[r, c]
+        var.set(combine(self.k.f, self.k.nest.body[r].op, self._dtype(r), var.get(), value))
 
     def total(self, r: int, copies: Sequence[int]) -> Value:
         """The given copies of a reduction combined, as a vector."""
@@ -333,5 +337,6 @@ def _column_phase(
             turn(i, 0)
     for r in reductions:
         totals = [sums.total(r, [c * len(slots) + u for c in range(copies)]) for u in range(len(slots))]
-        k.define(columns, r, [sums.finish(r, total) for total in totals])
+        results = [sums.finish(r, total) for total in totals]
+        k.define(columns, r, results if k.info.deps[r] & k.info.lane else k.f.extract(results[0], 0))
 
