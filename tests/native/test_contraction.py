@@ -438,7 +438,9 @@ def test_a_spec_is_written_only_for_its_own_isa():
         spec.ir("k", ISAS["avx2"])
 
 
-def test_packing_pays_only_where_rows_compete_for_cache_lines():
-    assert should_pack_a(m=128, n=512, k=1024, stride=1024)
-    assert not should_pack_a(m=128, n=512, k=784, stride=784)
-    assert not should_pack_a(m=128, n=10, k=1024, stride=1024)
+def test_packing_pays_only_for_long_or_badly_strided_columns():
+    assert not should_pack_a(128, 512, 1024, row=1024)  # rows along k
+    assert not should_pack_a(784, 512, 128, row=1, column=784)
+    assert should_pack_a(1024, 512, 128, row=1, column=1024)  # 4 KiB from one k to the next
+    assert should_pack_a(512, 32, 4096, row=1, column=512)  # more cache lines than the first cache has
+    assert not should_pack_a(10, 512, 1024, row=1, column=1024)

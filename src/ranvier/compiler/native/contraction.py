@@ -59,15 +59,22 @@ def panel_width(n: int, isa: Isa) -> int:
     return lanes * (1 if vectors <= 1 else 3 if vectors == 3 else 2)
 
 
-def should_pack_a(m: int, n: int, k: int, stride: int, size: int = 4) -> bool:
-    """Whether it pays to copy a row-major A (``stride`` elements of ``size`` bytes between rows) to panels first.
+def should_pack_a(m: int, n: int, k: int, row: int, column: int = 1, size: int = 4) -> bool:
+    """Whether it pays to copy an A in plain strides to panels before the product.
 
-    A tile walks several rows at once. When rows lie a multiple of 2 KiB or more apart they compete for the same few
-    lines of the first cache. The copy costs about as much as 16 to 32 columns of the product, so narrow products and
-    short rows are left as they are.
+    Rows along k never need it: a tile reads a few streams, each to the end of every cache line. An A read down its
+    columns (a transposed operand) takes a few numbers of a new line at each step of k and wants the same lines again
+    for the next tile; they are gone by then if there are too many for the first cache (32 KiB), or if their distance
+    is a multiple of 4 KiB, so that they compete for the same place.
+
+    Args:
+        m, n, k: sizes of the product.
+        row, column: elements from one m, and from one k, to the next.
+        size: bytes of an element.
     """
-    step = stride * size
-    return step >= 2048 and step % 2048 == 0 and m >= 8 and k * size >= 1024 and n >= 256
+    if abs(column) <= abs(row) or m < 16:
+        return False
+    return k * 64 > 32768 or (column * size % 4096 == 0 and k >= 64 and n >= 128)
 
 
 @dataclass(frozen=True)
