@@ -68,8 +68,11 @@ def should_pack_a(m: int, n: int, k: int, row: int, column: int = 1, size: int =
     is a multiple of 4 KiB, so that they compete for the same place.
 
     Args:
-        m, n, k: sizes of the product.
-        row, column: elements from one m, and from one k, to the next.
+        m: rows of the product.
+        n: its columns.
+        k: what is summed over.
+        row: elements of A from one m to the next.
+        column: elements of A from one k to the next.
         size: bytes of an element.
     """
     if abs(column) <= abs(row) or m < 16:
