@@ -7,7 +7,7 @@ Grammar (SSA: every node is defined once, before its users):
     op     := "input"                       a function argument, or a variable's value on entry
             | "const"                       attrs: value (a NumPy array)
             | name of a record in the op table
-            | "relayout" | "scan" | "cond" | "while" | "project"     made by the compiler only
+            | "contract" | "copy" | "relayout" | "scan" | "cond" | "while" | "project"     made by the compiler only
 
 :func:`verify` checks it; with the setting ``verify`` it runs after every pass.
 """
@@ -25,7 +25,7 @@ from ranvier.ops.table import TABLE
 
 __all__ = ["COMPILER_OPS", "Graph", "Value", "format_graph", "verify"]
 
-COMPILER_OPS = frozenset({"input", "const", "relayout", "scan", "cond", "while", "project"})
+COMPILER_OPS = frozenset({"input", "const", "contract", "copy", "relayout", "scan", "cond", "while", "project"})
 
 
 class Value:

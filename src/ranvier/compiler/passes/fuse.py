@@ -1,0 +1,298 @@
+"""Fusion: which nodes are computed together in one kernel.
+
+A :class:`Group` becomes one kernel. It has a *space*, the box of indices its loops run over, and each member is a
+value at every point of that space (or, after a reduction, at every point of the space without the reduced axis).
+Nodes are taken in order; each joins the latest group that made one of its inputs, if
+
+* its indices line up with the group's space (:func:`_alignment`), the same for every way it is reached;
+* everything else it reads can be loaded by stride;
+* no other input depends on the group (that would be a cycle between kernels).
+
+Kinds of group: ``contract`` (a product and the elementwise work on it), ``map``, ``last`` and ``middle`` (the nests of
+``native/nest.py``), ``solo`` (one node with a kernel of its own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ranvier.compiler.graph import Graph, Value
+from ranvier.compiler.passes.layout import elementwise
+from ranvier.compiler.views import VIEWS, view
+
+__all__ = ["Alignment", "Group", "fuse", "input_alignment"]
+
+Alignment = tuple[int | None, ...]
+"""For each axis of a value, the axis of the group's space that it runs along; None for axes of size 1."""
+
+_GATHERS = frozenset({"take", "take_along_axis"})
+_MAPS = frozenset({"random_bits", *_GATHERS})
+
+
+class Group:
+    """Nodes computed by one kernel.
+
+    Attributes:
+        kind: ``contract``, ``map``, ``last``, ``middle`` or ``solo``.
+        space: sizes of the loops, as axes of the values (not yet as they lie in memory).
+        layout: 0 for rows, w for panels: how all full-size members lie.
+        axis: the reduced axis of ``last`` and ``middle``.
+        members: values computed here, in order, with their alignment.
+        needs: the groups this one depends on, directly or not.
+    """
+
+    def __init__(self, kind: str, space: tuple[int, ...], layout: int):
+        self.kind, self.space, self.layout = kind, space, layout
+        self.axis = -1
+        self.members: list[Value] = []
+        self.alignment: dict[int, Alignment] = {}
+        self.reduced: set[int] = set()  # members that depend on a reduction made here
+        self.needs: set[Group] = set()
+
+    def add(self, v: Value, alignment: Alignment) -> None:
+        self.members.append(v)
+        self.alignment[id(v)] = alignment
+        if v.op.startswith("reduce_") or any(id(i) in self.reduced for i in v.inputs):
+            self.reduced.add(id(v))
+
+    def __contains__(self, v: Value) -> bool:
+        return id(v) in self.alignment
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {list(self.space)}: {' '.join(v.op for v in self.members)}>"
+
+
+def fuse(graph: Graph) -> list[Group]:
+    """The groups of a graph with layouts, in an order in which they can run."""
+    return _Fuser(graph).groups
+
+
+class _Fuser:
+    def __init__(self, graph: Graph):
+        self.groups: list[Group] = []
+        self.home: dict[int, Group] = {}  # id(value) -> the group that computes it
+        for v in graph.nodes():
+            if v.op in ("input", "const"):
+                continue
+            if v.op == "project":  # one output of a control op: made where the op runs
+                group = self.home[id(v.inputs[0])]
+                group.add(v, tuple(range(v.ndim)))
+                self.home[id(v)] = group
+                continue
+            if v.op in VIEWS and not self._joins_as_view(v):
+                continue
+            if v.op not in VIEWS:
+                self._place(v)
+        self.groups = _sorted(self.groups)
+
+    # -- one node -------------------------------------------------------------------------------------------------
+
+    def _joins_as_view(self, v: Value) -> bool:
+        """A reshape that only adds or drops axes of size 1, or a broadcast, may stay inside its input's group."""
+        x = v.inputs[0]
+        group = self.home.get(id(x))
+        if group is None or group.kind in ("contract", "solo") or x not in group or x.layout:
+            return False
+        before = [a for a in group.alignment[id(x)] if a is not None]
+        if v.op == "reshape" and [n for n in v.shape if n != 1] == [n for n in x.shape if n != 1]:
+            rest = iter([a for a, n in zip(group.alignment[id(x)], x.shape, strict=True) if n != 1])
+            alignment = tuple(None if n == 1 else next(rest) for n in v.shape)
+            assert len(before) >= sum(n != 1 for n in v.shape)
+            group.add(v, alignment)
+            self.home[id(v)] = group
+            return True
+        return False
+
+    def _place(self, v: Value) -> None:
+        if not self._fusible(v):
+            self._start(v, Group("contract" if v.op == "contract" else "solo", v.shape, v.layout))
+            return
+        for group in self._candidates(v):
+            alignment = self._fits(group, v)
+            if alignment is not None:
+                self._join(group, v, alignment)
+                return
+        space = v.inputs[0].shape if v.op.startswith("reduce_") else v.shape
+        layout = v.inputs[0].layout if v.op.startswith("reduce_") else v.layout
+        group = Group("map", space, layout)
+        if v.op.startswith("reduce_"):
+            _set_axis(group, v)
+        self._start(v, group)
+
+    def _fusible(self, v: Value) -> bool:
+        if v.size == 0 or any(i.size == 0 for i in v.inputs):
+            return False
+        return elementwise(v) or v.op.startswith("reduce_") or v.op in _MAPS
+
+    def _start(self, v: Value, group: Group) -> None:
+        if v.op.startswith("reduce_"):
+            axis = v.attrs["axes"][0]
+            alignment: Alignment = tuple(i for i in range(len(group.space)) if i != axis)
+        else:
+            alignment = tuple(range(v.ndim))
+        self.groups.append(group)
+        self._join(group, v, alignment)
+
+    def _join(self, group: Group, v: Value, alignment: Alignment) -> None:
+        if v.op.startswith("reduce_") and group.kind == "map":
+            _set_axis(group, v)
+        group.add(v, alignment)
+        self.home[id(v)] = group
+        needs = self._producers(v) - {group}
+        gained = needs.union(*(g.needs for g in needs)) - group.needs
+        if gained:
+            for other in self.groups:
+                if other is group or group in other.needs:
+                    other.needs |= gained
+
+    # -- candidates -----------------------------------------------------------------------------------------------
+
+    def _producers(self, v: Value) -> set[Group]:
+        """The groups that make the inputs of ``v`` (through views)."""
+        found = set()
+        for x in v.inputs:
+            group = self.home.get(id(x))
+            while group is None and x.op in VIEWS:
+                x = x.inputs[0]
+                group = self.home.get(id(x))
+            if group is not None:
+                found.add(group)
+        return found
+
+    def _candidates(self, v: Value) -> list[Group]:
+        made = {id(g) for g in self._producers(v)}
+        # Scalars are gathered wherever they can be: a kernel costs more than the arithmetic in it.
+        scalar = v.shape == () and elementwise(v)
+        order = [g for g in reversed(self.groups) if id(g) in made or (scalar and g.space == ())]
+        return [g for g in order if g.kind != "solo"]
+
+    # -- does it fit ----------------------------------------------------------------------------------------------
+
+    def _fits(self, group: Group, v: Value) -> Alignment | None:
+        """The alignment of ``v`` in ``group``, or None if it cannot join."""
+        alignment = _reduction_alignment(group, v) if v.op.startswith("reduce_") else _alignment(group, v)
+        if alignment is None or not self._inputs_fit(group, v, alignment):
+            return None
+        others = self._producers(v) - {group}
+        if any(group in g.needs for g in others):
+            return None
+        return alignment
+
+    def _inputs_fit(self, group: Group, v: Value, alignment: Alignment) -> bool:
+        for index, x in enumerate(v.inputs):
+            if v.op in _GATHERS and index == 0:
+                if x in group or x.layout or group.kind == "contract" or v.shape != group.space:
+                    return False
+                continue
+            if v.op == "random_bits":
+                if x in group or group.kind == "contract":
+                    return False
+                continue
+            wanted = input_alignment(v, x, alignment, group)
+            if x in group:
+                if _along(x, group.alignment[id(x)]) != _along(x, wanted):
+                    return False
+            elif not loadable(group, x, wanted):
+                return False
+        if group.kind == "contract" and v.op in _MAPS:
+            return False
+        if group.kind == "middle" and len(_along(v, alignment)) and group.axis in alignment:
+            # inside the reduced loop nothing may use a finished reduction
+            return not any(id(i) in group.reduced for i in v.inputs)
+        return True
+
+
+def _set_axis(group: Group, v: Value) -> None:
+    axis = v.attrs["axes"][0]
+    group.axis = axis
+    group.kind = "last" if axis == len(group.space) - 1 else "middle"
+
+
+def _along(x: Value, alignment: Alignment) -> tuple[int | None, ...]:
+    return tuple(a for a, n in zip(alignment, x.shape, strict=True) if n != 1)
+
+
+def _alignment(group: Group, v: Value) -> Alignment | None:
+    """How an elementwise ``v`` lines up with the group's space."""
+    rank, space = len(group.space), group.space
+    if v.shape == space:
+        return tuple(range(rank)) if v.layout == group.layout else None
+    if group.kind not in ("last", "middle") or v.layout:
+        return None
+    a = group.axis
+    if v.shape == space[:a] + space[a + 1 :]:
+        return tuple(i for i in range(rank) if i != a)
+    if v.shape == (*space[:a], 1, *space[a + 1 :]):
+        return tuple(None if i == a else i for i in range(rank))
+    return None
+
+
+def _reduction_alignment(group: Group, v: Value) -> Alignment | None:
+    """How the result of a reduction lines up: like its input without the reduced axis."""
+    x, axis = v.inputs[0], v.attrs["axes"][0]
+    if group.kind == "contract" or x.shape != group.space or x.layout != group.layout:
+        return None
+    if group.kind in ("last", "middle") and axis != group.axis:
+        return None
+    if group.kind == "map" and any(m.op in _MAPS for m in group.members) and axis != len(group.space) - 1:
+        return None
+    if group.kind == "map" and axis != len(group.space) - 1 and axis != len(group.space) - 2:
+        return None
+    if group.kind != "map" and axis == group.axis and id(x) in group.reduced and group.kind == "middle":
+        return None
+    return tuple(i for i in range(len(group.space)) if i != axis)
+
+
+def input_alignment(v: Value, x: Value, alignment: Alignment, group: Group) -> Alignment:
+    """How input ``x`` of ``v`` lines up with the group's space, given how ``v`` does."""
+    if v.op.startswith("reduce_"):
+        return tuple(range(len(group.space)))
+    if v.op == "take":  # the one-axis index runs along the axis it replaces
+        return (alignment[v.attrs["axis"]],)
+    if v.op == "reshape":
+        rest = iter(_along(v, alignment))
+        return tuple(None if n == 1 else next(rest) for n in x.shape)
+    extra = len(alignment) - x.ndim
+    return tuple(None if n == 1 else alignment[i + extra] for i, n in enumerate(x.shape))
+
+
+def loadable(group: Group, x: Value, wanted: Alignment) -> bool:
+    """Whether a kernel of this group can read ``x`` (computed elsewhere) by stride."""
+    along = _along(x, wanted)
+    full = along == tuple(i for i, n in enumerate(group.space) if n != 1) and len(x.shape) == len(group.space)
+    if group.layout:
+        if x.layout:
+            return x.layout == group.layout and x.shape == group.space
+        if x.shape == group.space:
+            return False
+    elif x.layout:
+        return False
+    if group.kind != "contract":
+        return True
+    seen = view(x)
+    if len(along) == 0:
+        return True
+    if full and x.shape == group.space:
+        return seen.contiguous if not group.layout else True
+    rank = len(group.space)
+    if along == (rank - 1,) or along == (rank - 2,):
+        axis = wanted.index(along[0])
+        return seen.strides[axis] == 1
+    return False
+
+
+def _sorted(groups: Sequence[Group]) -> list[Group]:
+    """Groups in an order that respects what each needs, keeping the given order otherwise."""
+    done: list[Group] = []
+    placed: set[Group] = set()
+    waiting = list(groups)
+    while waiting:
+        for g in waiting:
+            if all(n in placed for n in g.needs):
+                done.append(g)
+                placed.add(g)
+                waiting.remove(g)
+                break
+        else:
+            raise AssertionError(f"kernels depend on each other in a circle: {waiting}")
+    return done

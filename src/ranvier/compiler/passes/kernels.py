@@ -1,0 +1,423 @@
+"""From groups to kernels: each group's members become a body of instructions over operands with strides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ranvier.compiler.graph import Graph, Value
+from ranvier.compiler.interpret import evaluate
+from ranvier.compiler.kernel import Access, Callback, Kernel
+from ranvier.compiler.native.contraction import (
+    AOperand, Contraction, EpilogueOperand, a_panels_k, a_panels_m, a_rows,
+)  # fmt: skip
+from ranvier.compiler.native.expr import Instr
+from ranvier.compiler.native.nest import Nest, Operand
+from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
+from ranvier.compiler.passes.fuse import Alignment, Group, input_alignment
+from ranvier.compiler.passes.simplify import uniform
+from ranvier.compiler.views import VIEWS, row_strides, view
+from ranvier.ops.random import PARITY, ROTATIONS
+
+__all__ = ["build"]
+
+_PASS_THROUGH = frozenset({"copy", "reshape", "broadcast_to", "alias", "stop_gradient"})
+
+
+def build(graph: Graph, groups: Sequence[Group], isa: Any, checked: bool = False) -> list[Kernel | Callback]:
+    """The kernels of all groups, in order."""
+    needed = _needed_outside(graph, groups)
+    kernels: list[Kernel | Callback] = []
+    for group in groups:
+        stored = [v for v in group.members if id(v) in needed and v.size]
+        if group.kind == "solo":
+            kernels.extend(_solo(group.members, isa, checked))
+        elif not stored:
+            continue
+        elif group.kind == "contract":
+            kernels.append(_Contract(group, stored, isa).kernel())
+        else:
+            kernels.append(_Nest(group, stored, checked).kernel())
+    return kernels
+
+
+def _needed_outside(graph: Graph, groups: Sequence[Group]) -> set[int]:
+    """Values that must lie in memory: read by another group, through a view, or returned."""
+    home = {id(v): g for g in groups for v in g.members}
+    needed = {id(_stored(v, home)) for v in graph.outputs}
+    for v in graph.nodes():
+        user = home.get(id(v))
+        if user is None and v.op in VIEWS:
+            continue  # a view costs nothing; whoever reads it reads its root
+        for index, x in enumerate(v.inputs):
+            source = _stored(x, home)
+            inside = home.get(id(x)) is user and user is not None and user.kind != "solo"
+            gathered = v.op in ("take", "take_along_axis") and index == 0
+            if not inside or gathered:
+                needed.add(id(source))
+    return needed
+
+
+def _stored(v: Value, home: dict[int, Group]) -> Value:
+    while v.op in VIEWS and id(v) not in home:
+        v = v.inputs[0]
+    return v
+
+
+class _Body:
+    """Instructions under construction, shared by both kinds of kernel."""
+
+    def __init__(self, group: Group):
+        self.group = group
+        self.instrs: list[Instr] = []
+        self.known: dict[Any, int] = {}
+        self.at: dict[int, int] = {}  # id(member) -> index of its instruction
+
+    def emit(self, op: str, dtype: str, args: Sequence[int] = (), attrs: Sequence[Any] = ()) -> int:
+        instr = Instr(op, dtype, tuple(args), tuple(attrs))
+        if instr not in self.known:
+            self.known[instr] = len(self.instrs)
+            self.instrs.append(instr)
+        return self.known[instr]
+
+    def number(self, value: Any, dtype: str) -> int:
+        return self.emit("const", dtype, (), (np.asarray(value).item(),))
+
+    def input(self, v: Value, x: Value, alignment: Alignment) -> int:
+        """The instruction for input ``x`` of ``v``: a member, a constant or a load."""
+        if id(x) in self.at:
+            return self.at[id(x)]
+        value = uniform(x)
+        if value is not None:
+            return self.number(value, x.dtype.name)
+        return self.load(x, input_alignment(v, x, alignment, self.group))
+
+    def load(self, x: Value, alignment: Alignment) -> int:
+        raise NotImplementedError
+
+    def member(self, v: Value) -> None:
+        """Emit one member."""
+        alignment = self.group.alignment[id(v)]
+        dtype = v.dtype.name
+        if v.op in _PASS_THROUGH:
+            self.at[id(v)] = self.input(v, v.inputs[0], alignment)
+        elif v.op in ("take", "take_along_axis"):
+            self.at[id(v)] = self.gather(v, alignment)
+        elif v.op == "random_bits":
+            self.at[id(v)] = self.random(v, alignment)
+        else:
+            args = [self.input(v, x, alignment) for x in v.inputs]
+            self.at[id(v)] = self.emit(v.op, dtype, args)
+
+    def gather(self, v: Value, alignment: Alignment) -> int:
+        raise NotImplementedError
+
+    def random(self, v: Value, alignment: Alignment) -> int:
+        raise NotImplementedError
+
+
+class _Nest(_Body):
+    """Map and reduction kernels."""
+
+    def __init__(self, group: Group, stored: Sequence[Value], checked: bool):
+        super().__init__(group)
+        self.stored, self.checked = stored, checked
+        self.operands: list[Operand] = []
+        self.accesses: list[Access] = []
+        self.index: dict[Any, int] = {}
+        self.valid = 0
+        if group.layout:
+            rows, columns = group.space
+            panels = -(-columns // group.layout)
+            if group.kind == "last":
+                self.dims: tuple[int, ...] = (rows, group.layout)
+                self.valid = columns
+            else:
+                self.dims = (panels, rows, group.layout)
+        else:
+            self.dims = group.space or (1,)
+
+    def physical(self, x: Value, strides: Sequence[int], alignment: Alignment) -> tuple[int, ...]:
+        """Strides of ``x`` for each loop, from strides along its own axes."""
+        out = [0] * len(self.dims)
+        w = self.group.layout
+        for axis, (n, stride) in enumerate(zip(x.shape, strides, strict=True)):
+            where = alignment[axis]
+            if where is None or n == 1:
+                continue
+            if not w:
+                out[where] = stride
+            elif self.group.kind == "last":
+                out[where] = stride
+            elif where == 0:
+                out[1] = stride
+            else:
+                out[0], out[2] = stride * w, stride
+        return tuple(out)
+
+    def in_panels(self, rows: int) -> tuple[int, ...]:
+        """Strides of a full-size matrix in the group's panels."""
+        w = self.group.layout
+        return (w, 1) if self.group.kind == "last" else (rows * w, w, 1)
+
+    def operand(self, root: Value, offset: int, strides: tuple[int, ...], written: bool = False) -> int:
+        key = (id(root), offset, strides, written)
+        if key not in self.index:
+            self.index[key] = len(self.operands)
+            # A negative stride walks back from the offset; the operand then starts at the buffer itself.
+            self.operands.append(Operand(root.dtype.name, strides, offset, extent(root)))
+            self.accesses.append(Access(root))
+        return self.index[key]
+
+    def load(self, x: Value, alignment: Alignment) -> int:
+        if x.layout:
+            return self.emit("load", x.dtype.name, (), (self.operand(x, 0, self.in_panels(x.shape[0])),))
+        seen = view(x)
+        at = self.operand(seen.root, seen.offset, self.physical(x, seen.strides, alignment))
+        return self.emit("load", x.dtype.name, (), (at,))
+
+    def gather(self, v: Value, alignment: Alignment) -> int:
+        x, index = v.inputs
+        axis = v.attrs["axis"]
+        seen = view(x)
+        strides = [0] * len(self.dims)
+        for j, stride in enumerate(seen.strides):
+            strides[alignment[j]] = stride  # type: ignore[index]
+        position = self.input(v, index, alignment)
+        at = self.operand(seen.root, seen.offset, tuple(strides))
+        return self.emit("gather", v.dtype.name, (position,), (at, alignment[axis]))
+
+    def random(self, v: Value, alignment: Alignment) -> int:
+        """Threefry-2x32-20 of (element number, stream), as in ``ops/random.py``."""
+        seen = view(v.inputs[0])
+        zero = (0,) * len(self.dims)
+        words = []
+        for k in range(2):
+            at = self.operand(seen.root, seen.offset + k * seen.strides[0], zero)
+            state = self.emit("load", "int64", (), (at,))
+            high = self.emit("right_shift", "int64", (state, self.number(32, "int64")))
+            words.append([self.emit("cast", "uint32", (part,)) for part in (state, high)])
+        (seed_low, seed_high), (stream_low, stream_high) = words
+        linear = self.number(0, "uint32")
+        for where, stride in zip(alignment, row_strides(v.shape), strict=True):
+            if where is not None and v.shape[alignment.index(where)] != 1:
+                position = self.emit("iota", "uint32", (), (where,))
+                step = self.emit("mul", "uint32", (position, self.number(stride, "uint32")))
+                linear = self.emit("add", "uint32", (linear, step))
+        key = self.emit("bitwise_xor", "uint32", (seed_high, stream_high))
+        return self._threefry((seed_low, key), (linear, stream_low))[v.attrs["word"]]
+
+    def _threefry(self, key: tuple[int, int], counter: tuple[int, int]) -> tuple[int, int]:
+        def do(op: str, a: int, b: int) -> int:
+            return self.emit(op, "uint32", (a, b))
+
+        parity = do("bitwise_xor", do("bitwise_xor", key[0], key[1]), self.number(PARITY, "uint32"))
+        schedule = (key[0], key[1], parity)
+        x0, x1 = do("add", counter[0], schedule[0]), do("add", counter[1], schedule[1])
+        for group in range(5):
+            for r in ROTATIONS[group % 2]:
+                x0 = do("add", x0, x1)
+                left = do("left_shift", x1, self.number(r, "uint32"))
+                x1 = do("bitwise_or", left, do("right_shift", x1, self.number(32 - r, "uint32")))
+                x1 = do("bitwise_xor", x1, x0)
+            x0 = do("add", x0, schedule[(group + 1) % 3])
+            x1 = do("add", x1, do("add", schedule[(group + 2) % 3], self.number(group + 1, "uint32")))
+        return x0, x1
+
+    def kernel(self) -> Kernel:
+        group = self.group
+        for v in group.members:
+            self.member(v)
+        stores, writes, kept = [], [], set()
+        for v in self.stored:
+            if v.layout:
+                strides = self.in_panels(v.shape[0])
+            else:
+                strides = self.physical(v, row_strides(v.shape), group.alignment[id(v)])
+            at = self.operand(v, 0, strides, written=True)
+            stores.append((at, self.at[id(v)]))
+            writes.append(at)
+            kept.update(id(a.value) for a, o in zip(self.accesses, self.operands, strict=True) if o.strides == strides)
+        loaded: dict[int, set[tuple[int, ...]]] = {}
+        for a, o in zip(self.accesses, self.operands, strict=True):
+            loaded.setdefault(id(a.value), set()).add((o.offset, *o.strides))
+        inplace = frozenset(i for i in kept if len(loaded[i]) == 1)
+        reduce = {"map": "none"}.get(group.kind, group.kind)
+        spec = Nest(
+            self.dims, reduce, tuple(self.operands), tuple(self.instrs), tuple(stores), self.valid, self.checked
+        )
+        return Kernel(spec, self.accesses, writes, group.members, inplace)
+
+
+class _Contract(_Body):
+    """Products with their epilogue."""
+
+    def __init__(self, group: Group, stored: Sequence[Value], isa: Any):
+        super().__init__(group)
+        self.stored, self.isa = stored, isa
+        self.product = group.members[0]
+        a, b = self.product.inputs
+        self.accesses = [Access(view(a).root if not a.layout else a, 0 if a.layout else view(a).offset), Access(b)]
+        self.operands: list[EpilogueOperand] = []
+        self.index: dict[Any, int] = {}
+
+    def operand(self, root: Value, offset: int, dtype: str, mode: str, written: bool = False) -> int:
+        key = (id(root), offset, mode, written)
+        if key not in self.index:
+            self.index[key] = len(self.operands)
+            self.operands.append(EpilogueOperand(dtype, mode))
+            self.accesses.append(Access(root, offset))
+        return self.index[key]
+
+    def load(self, x: Value, alignment: Alignment) -> int:
+        if x.layout:
+            at = self.operand(x, 0, x.dtype.name, "tile")
+        else:
+            seen, rank = view(x), len(self.group.space)
+            along = [a for a, n in zip(alignment, x.shape, strict=True) if n != 1]
+            if not along:
+                mode = "scalar"
+            elif x.shape == self.group.space:
+                mode = "tile"
+            else:
+                mode = "row" if along == [rank - 1] else "column"
+            at = self.operand(seen.root, seen.offset, x.dtype.name, mode)
+        return self.emit("load", x.dtype.name, (), (at,))
+
+    def _a(self) -> AOperand:
+        x, ta = self.product.inputs[0], self.product.attrs["ta"]
+        if x.layout:
+            return a_panels_m(x.shape[0], x.layout) if ta else a_panels_k(x.shape[0], x.layout)
+        strides = view(x).strides
+        row, column = (strides[-1], strides[-2]) if ta else (strides[-2], strides[-1])
+        return a_rows(row, column, strides[0] if x.ndim == 3 else 0)
+
+    def kernel(self) -> Kernel:
+        v, (a, b) = self.product, self.product.inputs
+        acc = self.emit("acc", "float64" if v.dtype.name == "float64" else "float32")
+        self.at[id(v)] = self.emit("cast", "bfloat16", (acc,)) if v.dtype.name == "bfloat16" else acc
+        for member in self.group.members[1:]:
+            self.member(member)
+        stores, writes = [], []
+        for s in self.stored:
+            at = self.operand(s, 0, s.dtype.name, "tile", written=True)
+            stores.append((at, self.at[id(s)]))
+            writes.append(at + 2)
+        m, n = v.shape[-2:]
+        k = b.shape[-2]
+        batch = v.shape[0] if v.ndim == 3 else 1
+        panel = b.layout
+        spec = Contraction(
+            batch=batch, m=m, n=n, k=k, dtype=a.dtype.name, a=self._a(),
+            b_batch=-(-n // panel) * panel * k if batch > 1 else 0, width=panel,
+            c="panels" if v.layout else "rows", c_batch=m * n if batch > 1 else 0, c_ld=0 if v.layout else n,
+            operands=tuple(self.operands), body=tuple(self.instrs), stores=tuple(stores), isa=self.isa.name,
+        )  # fmt: skip
+        tiles = frozenset(
+            id(x.value) for x, o in zip(self.accesses[2:], self.operands, strict=True) if o.mode == "tile"
+        ) - {id(x.value) for x in self.accesses[:2]}
+        return Kernel(spec, self.accesses, writes, self.group.members, tiles)
+
+
+def extent(v: Value) -> int:
+    """Elements of memory that a value takes: whole panels, and vectors padded to whole panels."""
+    if v.layout:
+        *batch, rows, columns = v.shape
+        return (batch[0] if batch else 1) * rows * -(-columns // v.layout) * v.layout
+    return v.size + SLACK
+
+
+SLACK = 64
+"""Elements behind every buffer of a plan that may be read and written: vectors are used in whole panels."""
+
+
+# -- nodes with kernels of their own ------------------------------------------------------------------------------
+
+
+def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Kernel | Callback]:
+    v = members[0]
+    if v.size == 0 and v.op not in ("scan", "cond", "while"):
+        return []
+    if v.op == "relayout":
+        return [_relayout(v, isa)]
+    if v.op == "concatenate":
+        return _concatenate(v, checked)
+    if v.op == "embed":
+        return _embed(v, checked)
+    if v.op == "scatter_add" and v.ndim == 2 and v.attrs["axis"] == 0 and all(i.size for i in v.inputs):
+        return [_scatter(v, checked)]
+    return [_callback(members)]
+
+
+def _store_part(v: Value, x: Value | None, offset: int, strides: tuple[int, ...], dims: tuple[int, ...], checked: bool) -> Kernel:
+    """A map that writes ``x`` (zeros if None) into part of ``v``."""
+    dims, strides = (dims, strides) if dims else ((1,), (0,))
+    out = Operand(v.dtype.name, strides, offset, extent(v))
+    if x is None:
+        body = (Instr("const", v.dtype.name, (), (0,)),)
+        return Kernel(Nest(dims, "none", (out,), body, ((0, 0),), 0, checked), [Access(v)], [0], [v])
+    seen = view(x)
+    source = Operand(x.dtype.name, seen.strides or (0,), seen.offset, extent(seen.root))
+    body = (Instr("load", x.dtype.name, (), (0,)),)
+    spec = Nest(dims, "none", (source, out), body, ((1, 0),), 0, checked)
+    return Kernel(spec, [Access(seen.root), Access(v)], [1], [v])
+
+
+def _concatenate(v: Value, checked: bool) -> list[Kernel | Callback]:
+    axis, strides, at = v.attrs["axis"], row_strides(v.shape), 0
+    kernels: list[Kernel | Callback] = []
+    for x in v.inputs:
+        if x.size:
+            kernels.append(_store_part(v, x, at * strides[axis], strides, x.shape, checked))
+        at += x.shape[axis]
+    return kernels
+
+
+def _embed(v: Value, checked: bool) -> list[Kernel | Callback]:
+    strides, x = row_strides(v.shape), v.inputs[0]
+    kernels: list[Kernel | Callback] = [_store_part(v, None, 0, strides, v.shape, checked)]
+    if x.size:
+        offset = sum(a * s for a, s in zip(v.attrs["starts"], strides, strict=True))
+        steps = tuple(s * c for s, c in zip(strides, v.attrs["steps"], strict=True))
+        kernels.append(_store_part(v, x, offset, steps, x.shape, checked))
+    return kernels
+
+
+def _relayout(v: Value, isa: Any) -> Kernel:
+    x = v.inputs[0]
+    *batch, rows, columns = v.shape
+    if x.layout:
+        source, access = in_panels(x.shape[-2], x.layout), Access(x)
+    else:
+        seen = view(x)
+        source = in_rows(seen.strides[-2], seen.strides[0] if batch else 0)
+        access = Access(seen.root, seen.offset)
+    size = extent(v) // batch[0] if batch else 0
+    target = in_panels(rows, v.layout, size) if v.layout else in_rows(columns, rows * columns if batch else 0)
+    spec = Relayout(
+        batch[0] if batch else 1, rows, columns, v.dtype.name, source, target, v.attrs["transpose"], isa.name
+    )
+    return Kernel(spec, [access, Access(v)], [1], [v])
+
+
+def _scatter(v: Value, checked: bool) -> Kernel:
+    from ranvier.compiler.native.scatter import Scatter
+
+    base, index, updates = (view(x) for x in v.inputs)
+    n, inner = v.shape
+    spec = Scatter(n, inner, v.inputs[1].size, v.dtype.name, checked)
+    accesses = [Access(x.root, x.offset) for x in (base, index, updates)]
+    return Kernel(spec, [*accesses, Access(v)], [3], [v])
+
+
+def _callback(members: Sequence[Value]) -> Callback:
+    v = members[0]
+    outputs = [m for m in members if m.op == "project"] or [v]
+
+    def function(arrays: list[Any]) -> list[Any]:
+        made = evaluate(v, arrays)
+        return [made[m.attrs["index"]] for m in outputs] if isinstance(made, list) else [made]
+
+    return Callback(list(v.inputs), list(outputs), function, members)

@@ -1,0 +1,182 @@
+"""Layout: which matrices lie in panels, and where values change from one layout to another.
+
+A contraction wants its second factor in *panels* (strips of a few vectors of columns, see ``native/contraction.py``).
+Matrices that are tied together by elementwise ops, or by being a variable and its new value, share one layout, so that
+weights, their gradients and the optimizer's slots all live in panels and no copy is made during a step. Everything
+else lies in rows. Where a value is needed in the other layout, a ``relayout`` node is put in.
+
+Afterwards ``matmul`` has become ``contract``: inputs (A, B in panels), attribute ``ta`` (A is read transposed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ranvier.compiler.graph import Graph, Value
+from ranvier.compiler.views import VIEWS, view
+from ranvier.ops.table import TABLE
+
+__all__ = ["assign_layouts"]
+
+
+def elementwise(v: Value) -> bool:
+    """Whether ``v`` is computed position by position from inputs that broadcast."""
+    op = TABLE.get(v.op)
+    return v.op == "copy" or (op is not None and op.family == "elementwise")
+
+
+class _Classes:
+    """Sets of values that share a layout (union-find)."""
+
+    def __init__(self) -> None:
+        self.parent: dict[int, int] = {}
+
+    def find(self, v: Value) -> int:
+        key = id(v)
+        while self.parent.setdefault(key, key) != key:
+            self.parent[key] = self.parent[self.parent[key]]
+            key = self.parent[key]
+        return key
+
+    def join(self, a: Value, b: Value) -> None:
+        self.parent[self.find(a)] = self.find(b)
+
+
+def _matrix(v: Value) -> bool:
+    return v.ndim == 2 and v.dtype.name in ("float32", "float64", "bfloat16", "bool", "int32", "int64") and v.size > 0
+
+
+def assign_layouts(graph: Graph, width: Callable[[int], int]) -> Graph:
+    """The graph with layouts chosen and ``relayout`` nodes in place.
+
+    Args:
+        graph: after lowering.
+        width: the panel width for a number of columns.
+    """
+    nodes = graph.nodes()
+    classes = _tie(graph, nodes)
+    panels = _choose(graph, nodes, classes, width)
+    return _insert(graph, classes, panels, width)
+
+
+def _tie(graph: Graph, nodes: Sequence[Value]) -> _Classes:
+    classes = _Classes()
+    for v in nodes:
+        if elementwise(v) and _matrix(v):
+            for x in v.inputs:
+                if x.shape == v.shape and x.op != "const":
+                    classes.join(v, x)
+    first = len(graph.inputs) - len(graph.variables)
+    for index, new in zip(graph.updates, graph.outputs[len(graph.results) :], strict=True):
+        if _matrix(new):
+            classes.join(graph.inputs[first + index], new)
+    return classes
+
+
+def _second_factor(v: Value) -> Value | None:
+    """The value that a plain product reads as B without transposing."""
+    return v.inputs[1] if v.op == "matmul" and v.ndim == 2 and v.inputs[1].op not in VIEWS else None
+
+
+def _choose(graph: Graph, nodes: Sequence[Value], classes: _Classes, width: Callable[[int], int]) -> set[int]:
+    """The classes that live in panels."""
+    variables = {id(v) for v in graph.inputs[len(graph.inputs) - len(graph.variables) :]}
+    arguments = {classes.find(v) for v in graph.arguments if _matrix(v)}
+    produced, factors, wanted, refused = set(), set(), set(), set()
+    for v in nodes:
+        if v.op == "matmul" and v.ndim == 2:
+            if v.size and v.inputs[0].shape[1]:
+                produced.add(classes.find(v))
+            for x in v.inputs:
+                x = x.inputs[0] if x.op == "transpose" else x
+                if _matrix(x):
+                    factors.add(classes.find(x))
+            b = _second_factor(v)
+            if b is not None and id(b) in variables:
+                wanted.add(classes.find(b))
+        elif v.op.startswith("reduce_") and v.inputs[0].ndim == 2:
+            x = v.inputs[0]
+            if v.attrs["axes"] == (1,) and x.shape[1] > width(x.shape[1]):
+                refused.add(classes.find(x))  # rows of several panels cannot be reduced in one loop
+    return (wanted | (produced & factors)) - (refused - wanted) - (arguments - wanted - produced)
+
+
+def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[int], int]) -> Graph:
+    made: dict[int, Value] = {}
+    moved: dict[Any, Value] = {}
+
+    def target(v: Value) -> int:
+        """The layout that ``v`` shall have."""
+        if not _matrix(v) or v.op in VIEWS or v.op in ("const", "take", "concatenate", "embed", "scatter_add", "project"):
+            return 0
+        if v.op == "input" and not any(v is x for x in variables):
+            return 0
+        return width(v.shape[1]) if classes.find(v) in panels else 0
+
+    variables = graph.inputs[len(graph.inputs) - len(graph.variables) :]
+    arguments = {id(v) for v in graph.arguments}
+
+    def to(x: Value, layout: int, transpose: bool = False) -> Value:
+        if x.layout == layout and not transpose:
+            return x
+        key = (id(x), layout, transpose)
+        if key not in moved:
+            if not x.layout and view(x).strides[-1] != 1 and x.shape[-1] != 1:
+                x = x.like("copy", [x], {})
+            shape = (*x.shape[:-2], x.shape[-1], x.shape[-2]) if transpose else x.shape
+            new = x.like("relayout", [x], {"transpose": transpose}, shape=shape)
+            new.layout = layout
+            moved[key] = new
+        return moved[key]
+
+    for v in graph.nodes():
+        inputs = [made[id(i)] for i in v.inputs]
+        layout = target(v)
+        if v.op == "matmul" and v.size and v.inputs[0].shape[-1] and v.dtype.is_float:
+            new = _contract(v, inputs, to, width)
+        elif elementwise(v) and layout:
+            inputs = [to(x, layout) if x.shape == v.shape else _padded(to(x, 0), arguments) for x in inputs]
+            new = v.like(v.op, inputs, v.attrs)
+        elif v.op.startswith("reduce_") and inputs[0].layout and _reducible(inputs[0], v.attrs["axes"]):
+            new = v.like(v.op, inputs, v.attrs)
+        else:
+            rows = [to(x, 0) for x in inputs]
+            new = v if v.op == "input" else v.like(v.op, rows, v.attrs)
+        new.layout = layout if v.op != "relayout" else new.layout
+        made[id(v)] = new
+    first = len(graph.inputs) - len(graph.variables)
+    results = [to(made[id(v)], 0) for v in graph.results]
+    updates = [
+        to(made[id(v)], made[id(graph.inputs[first + i])].layout)
+        for i, v in zip(graph.updates, graph.outputs[len(graph.results) :], strict=True)
+    ]
+    return Graph([made[id(v)] for v in graph.inputs], results + updates, graph.variables, graph.updates)
+
+
+def _padded(x: Value, arguments: set[int]) -> Value:
+    """A row vector in memory that may be read to the end of the last panel: an argument's may not."""
+    if x.ndim and x.shape[-1] > 1 and id(view(x).root) in arguments:
+        return x.like("copy", [x], {})
+    return x
+
+
+def _reducible(x: Value, axes: tuple[int, ...]) -> bool:
+    return axes == (0,) or (axes == (1,) and x.shape[1] <= x.layout)
+
+
+def _contract(v: Value, inputs: Sequence[Value], to: Any, width: Callable[[int], int]) -> Value:
+    a, b = inputs
+    swap = tuple(range(v.ndim - 2)) + (v.ndim - 1, v.ndim - 2)
+    ta = a.op == "transpose" and a.attrs["axes"] == swap
+    a = _untransposed(a) if ta else a
+    tb = b.op == "transpose" and b.attrs["axes"] == swap
+    panels = width(v.shape[-1])
+    b = to(_untransposed(b), panels, True) if tb else to(b, panels)
+    return v.like("contract", [a, b], {"ta": ta})
+
+
+def _untransposed(v: Value) -> Value:
+    """Below a ``transpose`` (whose input was brought to rows for it): the value in the layout it really has."""
+    x = v.inputs[0]
+    return x.inputs[0] if x.op == "relayout" and not x.attrs["transpose"] else x

@@ -1,0 +1,188 @@
+"""Lowering: every op is brought to a form for which there is a kernel.
+
+Afterwards the graph holds only: elementwise ops and ``copy``; reductions along one axis; ``take`` with a one-axis
+index and ``take_along_axis``; ``scatter_add`` along axis 0; two-axis ``matmul`` and batched ``matmul`` with equal
+batch axes; views (``reshape``, ``transpose``, ``broadcast_to``, ``slice``, ``flip``) that strides can express;
+``concatenate`` and ``embed``; control ops. An op that fits none of these runs on the reference inside the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ranvier import dtypes
+from ranvier.compiler.graph import Graph, Value, constant
+from ranvier.compiler.views import view
+
+__all__ = ["lower"]
+
+_LONG = 1 << 16  # elements of a reduction from which it is cut into chunks of _CHUNK
+_CHUNK = 1 << 12
+
+
+def lower(graph: Graph) -> Graph:
+    """The graph in the form described above; equal in value (sums may associate differently)."""
+
+    def rule(v: Value, inputs: list[Value]) -> Value:
+        made = v.like(v.op, inputs, v.attrs) if any(a is not b for a, b in zip(v.inputs, inputs, strict=True)) else v
+        law = _LAWS.get(v.op)
+        return law(made) if law else made
+
+    graph = graph.rewrite(rule)
+    graph.outputs = [_materialised(v) for v in graph.outputs]
+    return graph
+
+
+# -- small constructors -------------------------------------------------------------------------------------------
+
+
+def copy(v: Value) -> Value:
+    """The same value in memory of its own."""
+    return v.like("copy", [v], {})
+
+
+def _materialised(v: Value) -> Value:
+    """An output must lie in its own memory, row by row."""
+    return copy(v) if v.op in ("transpose", "slice", "flip", "broadcast_to") or _is_strided_reshape(v) else v
+
+
+def _is_strided_reshape(v: Value) -> bool:
+    return v.op == "reshape" and not view(v).contiguous
+
+
+def reshape(v: Value, shape: tuple[int, ...]) -> Value:
+    """A reshaped view, through a copy where strides cannot express it."""
+    if v.shape == shape:
+        return v
+    made = v.like("reshape", [v], {"shape": shape}, shape=shape)
+    return made if view(made, strict=False) is not None else v.like("reshape", [copy(v)], {"shape": shape}, shape=shape)
+
+
+def _reshape(v: Value) -> Value:
+    return reshape(v.inputs[0], v.shape)
+
+
+# -- reductions ---------------------------------------------------------------------------------------------------
+
+
+def _reduce(v: Value) -> Value:
+    """One axis at a time, the innermost first; long axes in chunks; one axis behind a reduced one."""
+    x = v.inputs[0]
+    if v.op == "reduce_sum" and x.dtype is not v.dtype:
+        x = x.like("cast", [x], {"dtype": v.dtype}, dtype=v.dtype)
+    for axis in sorted(v.attrs["axes"], reverse=True):
+        x = _reduce_axis(v, x, axis)
+    return x
+
+
+def _one(v: Value, x: Value, axis: int) -> Value:
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    return x.like(v.op, [x], {"axes": (axis,)}, shape=shape)
+
+
+def _reduce_axis(v: Value, x: Value, axis: int) -> Value:
+    n = x.shape[axis]
+    outer, inner = x.shape[:axis], x.shape[axis + 1 :]
+    if len(inner) > 1:  # the kernel has one loop inside the reduced one
+        flat = reshape(x, (*outer, n, math.prod(inner)))
+        return reshape(_reduce_axis(v, flat, axis), outer + inner)
+    if n * max(1, math.prod(inner)) < _LONG or n < 2 * _CHUNK or math.prod(outer) > 64:
+        return _one(v, x, axis)
+    full = n // _CHUNK * _CHUNK
+    head = reshape(_cut(x, axis, 0, full), (*outer, full // _CHUNK, _CHUNK, *inner))
+    total = _one(v, _one(v, head, axis + 1), axis)
+    if full == n:
+        return total
+    rest = _one(v, _cut(x, axis, full, n), axis)
+    return total.like(_COMBINE[v.op], [total, rest], {})
+
+
+def _cut(x: Value, axis: int, start: int, stop: int) -> Value:
+    if (start, stop) == (0, x.shape[axis]):
+        return x
+    starts = tuple(start if i == axis else 0 for i in range(x.ndim))
+    stops = tuple(stop if i == axis else n for i, n in enumerate(x.shape))
+    shape = tuple(b - a for a, b in zip(starts, stops, strict=True))
+    return x.like("slice", [x], {"starts": starts, "stops": stops, "steps": (1,) * x.ndim}, shape=shape)
+
+
+_COMBINE = {
+    "reduce_sum": "add", "reduce_max": "maximum", "reduce_min": "minimum", "reduce_and": "logical_and",
+    "reduce_or": "logical_or",
+}  # fmt: skip
+
+# -- products -----------------------------------------------------------------------------------------------------
+
+
+def _matmul(v: Value) -> Value:
+    a, b = v.inputs
+    if v.ndim == 2 or v.size == 0:
+        return v
+    if b.ndim == 2:  # one matrix for all: a single tall product
+        rows = v.size // v.shape[-1]
+        flat = v.like("matmul", [reshape(a, (rows, a.shape[-1])), b], {}, shape=(rows, v.shape[-1]))
+        return reshape(flat, v.shape)
+    batch = v.shape[:-2]
+    count = math.prod(batch)
+    parts = []
+    for x in (a, b):
+        full = (*batch, *x.shape[-2:])
+        x = x if x.shape == full else x.like("broadcast_to", [x], {"shape": full}, shape=full)
+        parts.append(reshape(x, (count, *x.shape[-2:])))
+    flat = v.like("matmul", parts, {}, shape=(count, *v.shape[-2:]))
+    return reshape(flat, v.shape)
+
+
+# -- indices ------------------------------------------------------------------------------------------------------
+
+
+def _take(v: Value) -> Value:
+    x, index = v.inputs
+    axis = v.attrs["axis"]
+    if index.ndim == 1:
+        return v
+    flat = reshape(index, (index.size,))
+    shape = x.shape[:axis] + (index.size,) + x.shape[axis + 1 :]
+    return reshape(v.like("take", [x, flat], v.attrs, shape=shape), v.shape)
+
+
+def _scatter_add(v: Value) -> Value:
+    """Along axis 0 of a matrix with a one-axis index."""
+    base, index, updates = v.inputs
+    axis = v.attrs["axis"]
+    outer, n, inner = base.shape[:axis], base.shape[axis], math.prod(base.shape[axis + 1 :])
+    if v.size == 0 or index.size == 0 or math.prod(outer) != 1:
+        return v
+    parts = [reshape(base, (n, inner)), reshape(index, (index.size,)), reshape(updates, (index.size, inner))]
+    parts[1:] = [x if view(x).contiguous else copy(x) for x in parts[1:]]
+    return reshape(v.like("scatter_add", parts, {"axis": 0}, shape=(n, inner)), v.shape)
+
+
+def _add_along_axis(v: Value) -> Value:
+    """A few updates along the axis: select each by comparing positions."""
+    base, index, updates = v.inputs
+    axis = v.attrs["axis"]
+    if index.shape[axis] > 4 or v.size == 0:
+        return v
+    n = base.shape[axis]
+    position = constant(np.arange(n, dtype=np.int64).reshape((n,) + (1,) * (v.ndim - 1 - axis)), dtypes.int64, v)
+    zero = constant(np.zeros((), v.dtype.numpy), v.dtype, v)
+    total = base
+    for k in range(index.shape[axis]):
+        here = v.like("equal", [position, _cut(index, axis, k, k + 1)], {}, dtype=dtypes.bool_)
+        part = v.like("where", [here, _cut(updates, axis, k, k + 1), zero], {})
+        total = v.like("add", [total, part], {})
+    return total
+
+
+_LAWS: dict[str, Callable[[Value], Value]] = {
+    "reshape": _reshape,
+    "matmul": _matmul,
+    "take": _take,
+    "scatter_add": _scatter_add,
+    "add_along_axis": _add_along_axis,
+    **dict.fromkeys(_COMBINE, _reduce),
+}

@@ -1,0 +1,45 @@
+"""The compiler's pipeline: from a traced graph to a plan, pass by pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ranvier import config
+from ranvier.compiler.graph import Graph, verify
+from ranvier.compiler.native.contraction import panel_width
+from ranvier.compiler.passes.fuse import fuse
+from ranvier.compiler.passes.kernels import build
+from ranvier.compiler.passes.layout import assign_layouts
+from ranvier.compiler.passes.lower import lower
+from ranvier.compiler.passes.simplify import simplify
+from ranvier.compiler.plan import Plan, make_plan
+
+__all__ = ["compile_plan", "stages"]
+
+
+def _checked(graph: Graph, stage: str) -> Graph:
+    if config.get("verify"):
+        verify(graph, stage)
+    return graph
+
+
+def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
+    """The graph after each pass, by the pass's name."""
+    passes: list[tuple[str, Callable[[Graph], Graph]]] = [
+        ("simplify", simplify),
+        ("lower", lower),
+        ("simplify again", simplify),
+        ("layout", lambda g: assign_layouts(g, lambda n: panel_width(n, isa))),
+    ]
+    found = {"trace": _checked(graph, "tracing")}
+    for name, run in passes:
+        graph = _checked(run(graph), name)
+        found[name] = graph
+    return found
+
+
+def compile_plan(graph: Graph, isa: Any, checked: bool = False) -> Plan:
+    """The plan of a graph for an instruction set."""
+    final = stages(graph, isa)["layout"]
+    return make_plan(final, build(final, fuse(final), isa, checked))

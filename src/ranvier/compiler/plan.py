@@ -1,0 +1,267 @@
+"""The plan: kernels in order, and where every value lies.
+
+Scheduling keeps the order of the groups, except that a kernel which updates a variable in its own memory waits for
+all readers of the old value. Intermediate values share one arena: each gets the first gap that is free for as long as
+the value lives, or takes over the place of an input that ends there. Nothing is allocated while a step runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ranvier.compiler.graph import Graph, Value
+from ranvier.compiler.kernel import Callback, Kernel
+from ranvier.compiler.passes.kernels import extent
+from ranvier.compiler.storage import memory_dtype
+from ranvier.compiler.views import view
+
+__all__ = ["Place", "Plan", "make_plan"]
+
+_ALIGN = 64
+
+Step = Kernel | Callback
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies: ``argument``, ``variable``, ``constant`` or ``arena``; its number or byte offset; its size."""
+
+    kind: str
+    index: int
+    nbytes: int
+
+
+@dataclass
+class Plan:
+    """Everything an executor needs.
+
+    Attributes:
+        graph: the graph the kernels were made from.
+        steps: kernels and callbacks in the order in which they run.
+        places: id of a value -> its place.
+        constants: values of constants that lie in memory.
+        arena: bytes of the arena.
+        copies: (new value, variable) pairs to be copied after the last kernel, where updating in place was unsafe.
+        keep: values that must stay alive because ``places`` knows them by id.
+    """
+
+    graph: Graph
+    steps: list[Step]
+    places: dict[int, Place]
+    constants: list[Value]
+    arena: int
+    copies: list[tuple[Value, int]]
+    keep: list[Value] = field(default_factory=list)
+
+    @property
+    def flops(self) -> int:
+        return sum(s.spec.flops for s in self.steps if isinstance(s, Kernel))
+
+    @property
+    def bytes(self) -> int:
+        return sum(s.spec.bytes for s in self.steps if isinstance(s, Kernel))
+
+
+def nbytes(v: Value) -> int:
+    """Bytes of memory that a value takes, padding included."""
+    return extent(v) * memory_dtype(v.dtype).itemsize
+
+
+def reads(step: Step) -> list[Value]:
+    """The values whose memory a step reads."""
+    if isinstance(step, Kernel):
+        return [step.operands[i].value for i in step.reads]
+    return [view(x).root for x in step.inputs]
+
+
+def writes(step: Step) -> list[Value]:
+    """The values whose memory a step writes."""
+    if isinstance(step, Kernel):
+        return [step.operands[i].value for i in step.writes]
+    return list(step.outputs)
+
+
+def make_plan(graph: Graph, steps: Sequence[Step]) -> Plan:
+    """Order the steps and give every value its place."""
+    places: dict[int, Place] = {}
+    constants: list[Value] = []
+    keep: list[Value] = []
+    for i, v in enumerate(graph.arguments):
+        places[id(v)] = Place("argument", i, nbytes(v))
+    first = len(graph.inputs) - len(graph.variables)
+    for i, v in enumerate(graph.inputs[first:]):
+        places[id(v)] = Place("variable", i, nbytes(v))
+    for v in _constants(graph, steps):
+        places[id(v)] = Place("constant", len(constants), nbytes(v))
+        constants.append(v)
+    ordered, inplace, copies = _schedule(graph, list(steps))
+    for new, index in inplace:
+        places[id(new)] = Place("variable", index, nbytes(new))
+    arena = _allocate(graph, ordered, places, copies)
+    keep.extend(v for s in ordered for v in (*reads(s), *writes(s)))
+    return Plan(graph, ordered, places, constants, arena, copies, keep + graph.outputs + graph.inputs)
+
+
+def _constants(graph: Graph, steps: Sequence[Step]) -> list[Value]:
+    seen: dict[int, Value] = {}
+    for s in steps:
+        for v in reads(s):
+            if v.op == "const":
+                seen[id(v)] = v
+    for v in graph.outputs:
+        root = view(v).root if not v.layout else v
+        if root.op == "const":
+            seen[id(root)] = root
+    return list(seen.values())
+
+
+# -- scheduling ---------------------------------------------------------------------------------------------------
+
+
+def _schedule(
+    graph: Graph, steps: list[Step]
+) -> tuple[list[Step], list[tuple[Value, int]], list[tuple[Value, int]]]:
+    """Steps in order; updates that happen in the variable's memory; updates copied at the end."""
+    after: dict[int, set[int]] = {i: set() for i in range(len(steps))}  # step -> steps that must come before
+    writers: dict[int, list[int]] = {}
+    readers: dict[int, list[int]] = {}
+    for i, s in enumerate(steps):
+        for v in reads(s):
+            after[i].update(w for w in writers.get(id(v), ()) if w != i)
+            readers.setdefault(id(v), []).append(i)
+        for v in writes(s):
+            after[i].update(w for w in writers.get(id(v), ()) if w != i)
+            writers.setdefault(id(v), []).append(i)
+    first = len(graph.inputs) - len(graph.variables)
+    inplace: list[tuple[Value, int]] = []
+    copies: list[tuple[Value, int]] = []
+    for index, new in zip(graph.updates, graph.outputs[len(graph.results) :], strict=True):
+        old = graph.inputs[first + index]
+        if new is old:
+            continue
+        made = writers.get(id(new), [])
+        taken = any(new is v for v, _ in inplace)
+        if len(made) == 1 and not taken and _may_overwrite(steps[made[0]], old, new):
+            others = {r for r in readers.get(id(old), ()) if r != made[0]}
+            if not any(_reaches(after, r, made[0]) for r in others):
+                after[made[0]] |= others
+                inplace.append((new, index))
+                continue
+        copies.append((new, index))
+    return [steps[i] for i in _topological(after)], inplace, copies
+
+
+def _may_overwrite(step: Step, old: Value, new: Value) -> bool:
+    """Whether the step that makes ``new`` may write over ``old``: it does not read it, or reads each element just
+    before writing it."""
+    if isinstance(step, Callback) or old.layout != new.layout:
+        return False
+    return all(v is not old for v in reads(step)) or id(old) in step.inplace
+
+
+def _reaches(after: dict[int, set[int]], start: int, goal: int) -> bool:
+    """Whether ``goal`` must come before ``start``."""
+    stack, seen = [start], set()
+    while stack:
+        i = stack.pop()
+        if i == goal:
+            return True
+        if i not in seen:
+            seen.add(i)
+            stack.extend(after[i])
+    return False
+
+
+def _topological(after: dict[int, set[int]]) -> list[int]:
+    order: list[int] = []
+    done: set[int] = set()
+    waiting = sorted(after)
+    while waiting:
+        ready = next(i for i in waiting if after[i] <= done)
+        order.append(ready)
+        done.add(ready)
+        waiting.remove(ready)
+    return order
+
+
+# -- memory -------------------------------------------------------------------------------------------------------
+
+
+def _allocate(graph: Graph, steps: Sequence[Step], places: dict[int, Place], copies: Sequence[tuple[Value, int]]) -> int:
+    """Offsets of intermediate values in the arena; returns its size."""
+    end = len(steps)
+    born: dict[int, int] = {}
+    dies: dict[int, int] = {}
+    values: dict[int, Value] = {}
+    for i, s in enumerate(steps):
+        for v in writes(s):
+            if id(v) not in places:
+                born.setdefault(id(v), i)
+                dies[id(v)] = max(dies.get(id(v), i), i)
+                values[id(v)] = v
+        for v in reads(s):
+            if id(v) in values:
+                dies[id(v)] = i
+    kept = [view(v).root if not v.layout else v for v in graph.results] + [v for v, _ in copies]
+    for v in kept:
+        if id(v) in dies:
+            dies[id(v)] = end
+    free = _Arena()
+    taken: dict[int, tuple[int, int]] = {}  # id(value) -> (offset, size)
+    for i, s in enumerate(steps):
+        leaving = [v for v in {id(v): v for v in reads(s)}.values() if dies.get(id(v)) == i and id(v) in taken]
+        for v in {id(v): v for v in writes(s)}.values():
+            if born.get(id(v)) != i or id(v) in taken:
+                continue
+            heir = next((x for x in leaving if _takes_over(s, x, v)), None)
+            if heir is not None:
+                leaving.remove(heir)
+                taken[id(v)] = taken.pop(id(heir))
+            else:
+                size = -(-nbytes(v) // _ALIGN) * _ALIGN
+                taken[id(v)] = (free.take(size), size)
+            places[id(v)] = Place("arena", taken[id(v)][0], nbytes(v))
+        for x in leaving:
+            free.give(*taken.pop(id(x)))
+        for v in writes(s):
+            if dies.get(id(v)) == i and id(v) in taken:  # written and never read
+                free.give(*taken.pop(id(v)))
+    return free.size
+
+
+def _takes_over(step: Step, x: Value, v: Value) -> bool:
+    return isinstance(step, Kernel) and id(x) in step.inplace and nbytes(x) == nbytes(v)
+
+
+class _Arena:
+    """Best-fit allocation of byte ranges that come and go."""
+
+    def __init__(self) -> None:
+        self.gaps: list[tuple[int, int]] = []  # (offset, size), sorted, never adjacent
+        self.size = 0
+
+    def take(self, size: int) -> int:
+        fitting = [(gap, at) for at, gap in self.gaps if gap >= size]
+        if fitting:
+            gap, at = min(fitting)
+            self.gaps.remove((at, gap))
+            if gap > size:
+                self.give(at + size, gap - size)
+            return at
+        at = self.size
+        self.size += size
+        return at
+
+    def give(self, at: int, size: int) -> None:
+        if not size:
+            return
+        self.gaps.append((at, size))
+        self.gaps.sort()
+        joined: list[tuple[int, int]] = []
+        for offset, n in self.gaps:
+            if joined and sum(joined[-1]) == offset:
+                joined[-1] = (joined[-1][0], joined[-1][1] + n)
+            else:
+                joined.append((offset, n))
+        self.gaps = joined
