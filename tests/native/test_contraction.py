@@ -419,6 +419,16 @@ def test_tiles_cover_every_row_once_and_never_straddle_panels(isa):
                 assert a.width % tile.rows == 0 or m <= a.width
 
 
+def test_only_a_long_k_with_few_tiles_is_split():
+    isa = ISAS["avx512"]
+    problem = Problem(isa, 8, 40, 4100, "panels_k").spec
+    assert problem.long_k_chunk == 1024
+    wide = replace(problem, a=a_panels_k(8, 48))
+    assert wide.long_k_chunk == 1008  # a chunk ends with a panel of A
+    assert replace(problem, k=4000).long_k_chunk == 0
+    assert replace(problem, m=1000, n=1000).long_k_chunk == 0
+
+
 def test_flops_and_bytes():
     spec = Problem(ISAS["avx512"], 32, 64, 16, epilogue=BIAS_RELU).spec
     assert spec.flops == 2 * 32 * 64 * 16 + 2 * 32 * 64

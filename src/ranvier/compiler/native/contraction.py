@@ -225,6 +225,17 @@ class Contraction:
         assert isa.name == self.isa, f"a contraction planned for {self.isa} cannot be written for {isa.name}"
         return _Kernel(self, name, isa).module()
 
+    @property
+    def long_k_chunk(self) -> int:
+        """The chunk that :meth:`split` should cut k into; 0 where cutting does not pay.
+
+        It pays for a very long k: the operands' strips no longer fit the second cache, and there may be too few tiles
+        to share among threads. About a thousand steps per chunk make adding up the parts cost next to nothing.
+        """
+        if self.k < 4096 or self.units >= 128:
+            return 0
+        return 1024 // self.a.width * self.a.width if self.a.layout == "panels_k" else 1024
+
     def split(self, chunk: int) -> Contraction:
         """This product as partial results over fixed chunks of k, for few outputs and a very long k.
 
