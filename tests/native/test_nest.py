@@ -196,17 +196,27 @@ def cross_entropy(m: int, width: int, classes: int) -> Nest:
 
 
 @isas
-@pytest.mark.parametrize("m, width, classes", [(32, 16, 10), (128, 16, 10), (3, 48, 33), (5, 128, 100), (1, 16, 16)])
+@pytest.mark.parametrize("m, width, classes", [(32, 16, 10), (128, 16, 10), (3, 48, 33), (5, 128, 100), (1, 16, 16), (1000, 16, 3), (128, 48, 33)])
 def test_cross_entropy_with_gradient(m, width, classes, isa, rng):
     logits = np.full((m, width), np.nan, np.float32)  # padding may hold anything
     logits[:, :classes] = rng.standard_normal((m, classes)) * 3
     labels = rng.integers(0, classes, m).astype(np.int32)
-    gradient, loss = np.full((m, width), 7, np.float32), np.zeros(m, np.float32)
-    call(cross_entropy(m, width, classes), isa, [logits, labels, gradient, loss])
+    gradient, loss = np.full((m, width), 7, np.float32), np.zeros(m + 16, np.float32)
+    nest = cross_entropy(m, width, classes)
+    for cuts in ((), tuple(range(1, nest.units))):
+        call(nest, isa, [logits, labels, gradient, loss], cuts)
+        _check_cross_entropy(logits, labels, gradient, loss, classes)
+
+
+def _check_cross_entropy(
+    logits: np.ndarray, labels: np.ndarray, gradient: np.ndarray, loss: np.ndarray, classes: int
+) -> None:
+    m = len(labels)
     exact = logits[:, :classes].astype(np.float64)
     p = np.exp(exact - exact.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
-    np.testing.assert_allclose(loss, -np.log(p[np.arange(m), labels]), rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(loss[:m], -np.log(p[np.arange(m), labels]), rtol=2e-6, atol=2e-6)
+    assert (loss[m:] == 0).all()
     p[np.arange(m), labels] -= 1
     np.testing.assert_allclose(gradient[:, :classes], p / m, rtol=2e-5, atol=2e-7 / m)
     assert (gradient[:, classes:] == 0).all()

@@ -178,27 +178,32 @@ class Kernel:
         return frame
 
     @contextlib.contextmanager
-    def items(self) -> Iterator[Value]:
-        """The loop over this call's items."""
+    def span(self) -> Iterator[tuple[Value | int, Value | int]]:
+        """The first of this call's items and the end of them; constants if there is but one unit."""
         f, parts = self.f, self.parts
-        if parts.units == 1:  # every bound is a constant then
-            with f.when(f["lo"] < f["hi"]), f.loop(0, parts.items) as item:
-                yield item
-            return
-        with f.loop(f["lo"] * parts.group, self.limit(f["hi"] * parts.group, parts.items)) as item:
-            yield item
+        if parts.units == 1:
+            with f.when(f["lo"] < f["hi"]):
+                yield 0, parts.items
+        else:
+            yield f["lo"] * parts.group, self.limit(f["hi"] * parts.group, parts.items)
 
-    def limit(self, value: Value, most: int) -> Value:
+    def limit(self, value: Value, most: Value | int) -> Value:
         return self.f.select(value < most, value, most)
 
-    def row(self, top: Frame, row: Value, loops: int) -> Frame:
+    @contextlib.contextmanager
+    def items(self) -> Iterator[Value]:
+        """The loop over this call's items."""
+        with self.span() as (start, stop), self.f.loop(start, stop) as item:
+            yield item
+
+    def row(self, top: Frame, row: Value, loops: int, only: set[int] | None = None) -> Frame:
         """The frame of row number ``row`` of the first ``loops`` loops, with the values that vary with these only."""
         index: dict[int, Value] = {}
         for d in range(loops - 1, -1, -1):
             index[d] = row % self.nest.dims[d] if d else row
             row = row // self.nest.dims[d] if d else row
         frame = top.enter(index)
-        self.run(frame, (1 << loops) - 1)
+        self.run(frame, (1 << loops) - 1, None, only)
         return frame
 
     def slots(self, start: int, stop: int) -> list[Slot]:
@@ -355,6 +360,10 @@ class Kernel:
 
     def _steps(self, stride: int, integer: str, start: int = 0) -> Value:
         return self.f.vector_const([(start + lane) * stride for lane in range(self.lanes)], integer)
+
+    def start(self, frame: Frame, target: int) -> Value:
+        """Where an output's part for a frame begins (not in checked mode)."""
+        return frame.places[_Access(target)].pointer
 
     def store(self, frame: Frame, target: int, value: Value, slot: Slot | None) -> None:
         """Store one vector (or, without a slot, one scalar) of an operand."""

@@ -12,10 +12,12 @@ which also keeps the rounding error of a long sum small.
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .builder import Value, Var, is_float, vector
+from .builder import Value, Var, element, is_float, vector
 from .emit import (
     HEAVY,
     ITEMSIZE,
@@ -29,6 +31,7 @@ from .emit import (
 )
 from .nest import COLUMNS
 from .nest_body import Frame, Kernel, Slot
+from .nest_later import GROUP, Later
 
 __all__ = ["emit_columns", "emit_rows"]
 
@@ -143,6 +146,10 @@ def emit_rows(k: Kernel) -> None:
     if short:
         slots = k.slots(0, valid)
         k.run(top, k.info.lane, slots)  # what all rows have in common
+    later = Later(k) if short else None
+    if later is not None and later.values:
+        _rows_with_later(k, top, slots, valid, later)
+        return
     scratch = {} if short else _scratch(k, valid)
     with k.items() as item:
         row = k.row(top, item, k.last)
@@ -154,14 +161,31 @@ def emit_rows(k: Kernel) -> None:
         k.store_scalars(row, k.sorted_stores()[0])
 
 
-def _short_row(k: Kernel, row: Frame, slots: list[Slot]) -> None:
+def _rows_with_later(k: Kernel, top: Frame, slots: list[Slot], valid: int, later: Later) -> None:
+    """Short rows in groups; what each row leaves for later is computed for the whole group."""
+    now = set(k.info.live) - later.values
+    with k.span() as (start, stop), k.f.loop(start, stop, GROUP) as first:
+        if isinstance(stop, int) and stop % GROUP == 0:
+            end: Value = first + GROUP
+        else:
+            end = k.limit(first + GROUP, stop)
+        with k.f.loop(first, end) as item:
+            row = k.row(top, item, k.last, now)
+            _short_row(k, row, slots, now)
+            _pad(k, row, valid)
+            k.store_scalars(row, [s for s in k.sorted_stores()[0] if s[1] not in later.values])
+            later.keep(row, item - first)
+        later.finish(top, first, end)
+
+
+def _short_row(k: Kernel, row: Frame, slots: list[Slot], only: set[int] | None = None) -> None:
     """A row that stays in registers: every value is computed once."""
     masks = [k.meaningful(row, slot) for slot in slots]
     for reductions, stores in _phases(k):
-        k.run(row, k.everything, slots)
+        k.run(row, k.everything, slots, only)
         for r in reductions:
             k.define(row, r, _reduce_vectors(k, row, r, masks))
-        k.run(row, k.everything, slots)
+        k.run(row, k.everything, slots, only)
         k.store_vectors(row, stores, slots)
 
 
@@ -174,9 +198,28 @@ def _reduce_vectors(k: Kernel, row: Frame, r: int, masks: list[Value | None]) ->
         value = k.vector_of(row, instr.args[0], u)
         value = widen_bfloat16(f, value) if instr.dtype == "bfloat16" else value
         values.append(value if mask is None else f.select(mask, value, neutral))
-    total = tree(k, r, dtype, values or [neutral])
-    result = f.fold(total, lambda a, b: combine(f, instr.op, dtype, a, b))
+    values = values or [neutral]
+    if instr.op in ("reduce_max", "reduce_min") and is_float(neutral.kind):
+        result = _float_extreme(k, instr.op, values)
+    else:
+        result = f.fold(tree(k, r, dtype, values), lambda a, b: combine(f, instr.op, dtype, a, b))
     return round_bfloat16(f, result) if instr.dtype == "bfloat16" else result
+
+
+def _float_extreme(k: Kernel, op: str, values: list[Value]) -> Value:
+    """The largest or smallest element, NaN if any is: NaNs are looked for beside the fold, not in each step of it."""
+    f, wins = k.f, "gt" if op == "reduce_max" else "lt"
+
+    def choose(a: Value, b: Value) -> Value:
+        return f.select(f.compare(wins, a, b), a, b)
+
+    unordered = None
+    for a, b in zip(values[::2], [*values[1::2], values[-1]], strict=False):  # one comparison looks at two vectors
+        found = f.compare("uno", a, b)
+        unordered = found if unordered is None else unordered | found
+    best = functools.reduce(choose, values)
+    assert unordered is not None
+    return f.select(f.any_lane(unordered), f.const(math.nan, element(best.kind)), f.fold(best, choose))
 
 
 def _scratch(k: Kernel, n: int) -> dict[int, Value]:
