@@ -21,12 +21,15 @@ def evaluate(v: Value, inputs: Sequence[Any]) -> Any:
         return v.attrs["value"]
     if v.op == "project":
         return inputs[0][v.attrs["index"]]
-    if v.op == "relayout":
-        return inputs[0]
+    if v.op in ("copy", "relayout"):
+        return np.swapaxes(inputs[0], -1, -2) if v.attrs.get("transpose") else inputs[0]
     if v.op in _CONTROL:
         return _CONTROL[v.op](v, inputs)
     with np.errstate(all="ignore"):
-        out = np.asarray(TABLE[v.op].reference(*inputs, **v.attrs))
+        if v.op == "contract":
+            out = np.matmul(np.swapaxes(inputs[0], -1, -2) if v.attrs["ta"] else inputs[0], inputs[1])
+        else:
+            out = np.asarray(TABLE[v.op].reference(*inputs, **v.attrs))
     return round_bfloat16(out) if v.dtype is dtypes.bfloat16 else out
 
 

@@ -180,6 +180,8 @@ class _Fuser:
 
     def _inputs_fit(self, group: Group, v: Value, alignment: Alignment) -> bool:
         for index, x in enumerate(v.inputs):
+            if x not in group and view(x).root in group:
+                return False  # another arrangement of what this kernel computes: it must be finished first
             if v.op in _GATHERS and index == 0:
                 if x in group or x.layout or group.kind == "contract" or v.shape != group.space:
                     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from ranvier.compiler.native.contraction import (
 from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.nest import Nest, Operand
 from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
+from ranvier.compiler.native.scatter import Scatter
 from ranvier.compiler.passes.fuse import Alignment, Group, input_alignment
 from ranvier.compiler.passes.simplify import uniform
 from ranvier.compiler.views import VIEWS, row_strides, view
@@ -46,13 +48,13 @@ def build(graph: Graph, groups: Sequence[Group], isa: Any, checked: bool = False
 def _needed_outside(graph: Graph, groups: Sequence[Group]) -> set[int]:
     """Values that must lie in memory: read by another group, through a view, or returned."""
     home = {id(v): g for g in groups for v in g.members}
-    needed = {id(_stored(v, home)) for v in graph.outputs}
+    needed = {id(_root(v)) for v in graph.outputs}
     for v in graph.nodes():
         user = home.get(id(v))
         if user is None and v.op in VIEWS:
             continue  # a view costs nothing; whoever reads it reads its root
         for index, x in enumerate(v.inputs):
-            source = _stored(x, home)
+            source = _root(x)
             inside = home.get(id(x)) is user and user is not None and user.kind != "solo"
             gathered = v.op in ("take", "take_along_axis") and index == 0
             if not inside or gathered:
@@ -60,8 +62,9 @@ def _needed_outside(graph: Graph, groups: Sequence[Group]) -> set[int]:
     return needed
 
 
-def _stored(v: Value, home: dict[int, Group]) -> Value:
-    while v.op in VIEWS and id(v) not in home:
+def _root(v: Value) -> Value:
+    """The value in whose memory ``v`` is read."""
+    while v.op in VIEWS:
         v = v.inputs[0]
     return v
 
@@ -139,13 +142,18 @@ class _Nest(_Body):
         else:
             self.dims = group.space or (1,)
 
-    def physical(self, x: Value, strides: Sequence[int], alignment: Alignment) -> tuple[int, ...]:
-        """Strides of ``x`` for each loop, from strides along its own axes."""
+    def physical(
+        self, x: Value, strides: Sequence[int], alignment: Alignment, stored: bool = False
+    ) -> tuple[int, ...]:
+        """Strides of ``x`` for each loop, from strides along its own axes.
+
+        A stored vector has whole panels of memory, so that even a single column is stored lane by lane.
+        """
         out = [0] * len(self.dims)
         w = self.group.layout
         for axis, (n, stride) in enumerate(zip(x.shape, strides, strict=True)):
             where = alignment[axis]
-            if where is None or n == 1:
+            if where is None or (n == 1 and not stored):
                 continue
             if not w:
                 out[where] = stride
@@ -235,7 +243,7 @@ class _Nest(_Body):
             if v.layout:
                 strides = self.in_panels(v.shape[0])
             else:
-                strides = self.physical(v, row_strides(v.shape), group.alignment[id(v)])
+                strides = self.physical(v, row_strides(v.shape), group.alignment[id(v)], stored=True)
             at = self.operand(v, 0, strides, written=True)
             stores.append((at, self.at[id(v)]))
             writes.append(at)
@@ -346,7 +354,7 @@ def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Kernel | Ca
         return _concatenate(v, checked)
     if v.op == "embed":
         return _embed(v, checked)
-    if v.op == "scatter_add" and v.ndim == 2 and v.attrs["axis"] == 0 and all(i.size for i in v.inputs):
+    if v.op in ("scatter_add", "add_along_axis") and v.inputs[2].size:
         return [_scatter(v, checked)]
     return [_callback(members)]
 
@@ -403,13 +411,20 @@ def _relayout(v: Value, isa: Any) -> Kernel:
 
 
 def _scatter(v: Value, checked: bool) -> Kernel:
-    from ranvier.compiler.native.scatter import Scatter
-
-    base, index, updates = (view(x) for x in v.inputs)
-    n, inner = v.shape
-    spec = Scatter(n, inner, v.inputs[1].size, v.dtype.name, checked)
-    accesses = [Access(x.root, x.offset) for x in (base, index, updates)]
-    return Kernel(spec, [*accesses, Access(v)], [3], [v])
+    axis, (base, index, updates) = v.attrs["axis"], v.inputs
+    outer, inner = math.prod(v.shape[:axis]), math.prod(v.shape[axis + 1 :])
+    seen = view(index)
+    count = updates.shape[axis]
+    packed = (count * inner, inner, 1)
+    strides = (0, seen.strides[0], 0) if v.op == "scatter_add" else packed
+    zero = uniform(base) == 0
+    spec = Scatter(
+        outer, v.shape[axis], count, inner, v.dtype.name, index.dtype.name, strides, packed, "add",
+        "zero" if zero else "copy", checked,
+    )  # fmt: skip
+    sources = [index, updates] if zero else [index, updates, base]
+    accesses = [Access(v), *(Access(view(x).root, view(x).offset) for x in sources)]
+    return Kernel(spec, accesses, [0], [v])
 
 
 def _callback(members: Sequence[Value]) -> Callback:

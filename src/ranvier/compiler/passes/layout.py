@@ -85,6 +85,8 @@ def _choose(graph: Graph, nodes: Sequence[Value], classes: _Classes, width: Call
     arguments = {classes.find(v) for v in graph.arguments if _matrix(v)}
     produced, factors, wanted, refused = set(), set(), set(), set()
     for v in nodes:
+        if _matrix(v) and v.shape[1] == 1:
+            refused.add(classes.find(v))  # a column in panels would be mostly padding
         if v.op == "matmul" and v.ndim == 2:
             if v.size and v.inputs[0].shape[1]:
                 produced.add(classes.find(v))

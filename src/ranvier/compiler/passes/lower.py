@@ -150,23 +150,27 @@ def _take(v: Value) -> Value:
 
 
 def _scatter_add(v: Value) -> Value:
-    """Along axis 0 of a matrix with a one-axis index."""
+    """With a one-axis index; base and updates contiguous."""
     base, index, updates = v.inputs
     axis = v.attrs["axis"]
-    outer, n, inner = base.shape[:axis], base.shape[axis], math.prod(base.shape[axis + 1 :])
-    if v.size == 0 or index.size == 0 or math.prod(outer) != 1:
+    if v.size == 0 or updates.size == 0:
         return v
-    parts = [reshape(base, (n, inner)), reshape(index, (index.size,)), reshape(updates, (index.size, inner))]
-    parts[1:] = [x if view(x).contiguous else copy(x) for x in parts[1:]]
-    return reshape(v.like("scatter_add", parts, {"axis": 0}, shape=(n, inner)), v.shape)
+    flat = reshape(updates, base.shape[:axis] + (index.size,) + base.shape[axis + 1 :])
+    return v.like("scatter_add", [_packed(base), reshape(index, (index.size,)), _packed(flat)], v.attrs)
+
+
+def _packed(v: Value) -> Value:
+    return v if view(v).contiguous else copy(v)
 
 
 def _add_along_axis(v: Value) -> Value:
     """A few updates along the axis: select each by comparing positions."""
     base, index, updates = v.inputs
     axis = v.attrs["axis"]
-    if index.shape[axis] > 4 or v.size == 0:
+    if v.size == 0 or updates.size == 0:
         return v
+    if index.shape[axis] > 4:
+        return v.like("add_along_axis", [_packed(x) for x in v.inputs], v.attrs)
     n = base.shape[axis]
     position = constant(np.arange(n, dtype=np.int64).reshape((n,) + (1,) * (v.ndim - 1 - axis)), dtypes.int64, v)
     zero = constant(np.zeros((), v.dtype.numpy), v.dtype, v)
