@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import subprocess
 import sys
@@ -269,6 +270,22 @@ def test_pool_can_stop_and_start_again(runtime, state) -> None:
     assert workers.workers == 2
 
 
+def test_refused_threads_are_done_without(runtime, store, state, monkeypatch) -> None:
+    (count,) = store.get([kernels.Count()])
+    counts = np.zeros(64, np.int64)
+    buffers = kernels.pointers(counts)
+    rows = [(Op.KERNEL, count, ctypes.addressof(buffers), 64, 1, 1), (Op.END,)]
+    workers = pool.Pool(runtime._functions)
+    monkeypatch.setattr(pool, "_pool", workers)
+    start = workers._start
+    monkeypatch.setattr(workers, "_start", lambda box: start(box) if workers.workers < 1 else errno.EAGAIN)
+    with pytest.warns(RuntimeWarning, match="runs on 2 threads instead of 4"):
+        assert run(runtime, rows, 10, 4, state) == 10
+    assert run(runtime, rows, 10, 4, state) == 10
+    np.testing.assert_array_equal(counts, 20)
+    workers.stop()
+
+
 def child(source: str, timeout: float = 60.0) -> str:
     """Run a program that has ``runtime``, ``table`` and ``state`` in a fresh process; its output."""
     head = """
@@ -350,3 +367,19 @@ def test_workers_take_no_signals() -> None:
         print(len(workers), all(blocked(task) & both == both for task in workers), blocked(os.getpid()))
     """
     assert child(source) == "2 True 0"
+
+
+def test_late_threads_of_a_larger_run() -> None:
+    """A thread may still be waking up from a run's last barrier while the next run, without it, is well under way."""
+    source = """
+        import time
+        from ranvier.compiler.native.runtime import CALLBACK
+        nap = CALLBACK(lambda _: time.sleep(0.001))  # the others fall asleep at the last barrier
+        long = program([(Op.CALLBACK, ctypes.cast(nap, ctypes.c_void_p).value, 0), (Op.END,)])
+        short = program([(Op.END,)])
+        for _ in range(200):
+            runtime.run(long.ctypes.data, 1, 8, state.ctypes.data)
+            runtime.run(short.ctypes.data, 300, 2, state.ctypes.data)
+        print(go(5, 8), set(counts.tolist()))
+    """
+    assert child(source, timeout=30.0) == "5 {15}"

@@ -51,7 +51,8 @@ class Entry(enum.IntEnum):
 BAD_PROGRAM = -1  # the error code for an unknown opcode
 
 # Shared memory, in 8-byte words. Lines that different threads write are 128 bytes apart (CPUs fetch them in pairs).
-YIELD, NAP, SYSCALL, FUTEX, IDLE_SPIN, SPIN, EPOCH = range(7)  # functions, the futex call's number, limits, barrier no.
+# Functions, the futex call's number, limits; the number of the last barrier and the threads of the last run.
+YIELD, NAP, SYSCALL, FUTEX, IDLE_SPIN, SPIN, EPOCH, LAST_THREADS = range(8)
 DECISION = 16  # two words, used in turn
 SLOTS = 32
 SLOT = 32  # words of one thread: one line it writes itself, one line it is told things in
@@ -236,6 +237,7 @@ class _Body:
         f.label("UNKNOWN")
         with f.when(self.first):
             _put(f, BAD_PROGRAM, f["state"], 0)
+        self._barrier()  # nobody returns, and lets the program be freed, before all have read it
         self.following.set(-1)
         f.branch("next")
         f.label("next")
@@ -365,6 +367,15 @@ def _post() -> Function:
     return f
 
 
+def _wait_for_leavers(f: Function) -> None:
+    """Wait for threads of the last run that this run does without: they may still have to read its last decision."""
+    shared = f["shared"]
+    with f.loop(f["threads"], f.load(shared, LAST_THREADS, "i64")) as thread:
+        box = f.at(shared, thread * SLOT + SLOTS, "i64")
+        f.call("rv_wait", [f.at(box, DONE, "i64"), f.load(box, JOB, "i64"), shared], "void", declare=False)
+    _put(f, f["threads"], shared, LAST_THREADS)
+
+
 def _run() -> Function:
     f = _function("rv_run", "ptr program, i64 steps, i64 threads, ptr state, ptr profile, i64 spin, ptr shared", "i64")
     shared, result = f["shared"], f.var(0, "i64")
@@ -374,6 +385,7 @@ def _run() -> Function:
         with f.when(f["threads"] > 1):
             _put(f, f["spin"], shared, SPIN)
             epoch.set(f.load(shared, EPOCH, "i64"))
+            _wait_for_leavers(f)
             with f.loop(1, f["threads"]) as thread:
                 box = f.at(shared, thread * SLOT + SLOTS, "i64")
                 job["epoch"] = epoch.get()

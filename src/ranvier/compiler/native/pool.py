@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 
@@ -67,6 +68,7 @@ class Pool:
         self.functions = functions
         self.lock = threading.Lock()
         self.workers = 0
+        self._refused = False
         self._memory: Buffer = allocate(8 * driver.mailbox(MAX_THREADS) + 64)
         # Slots are spread over pairs of cache lines, so start at a multiple of 128 bytes.
         offset = -self._memory.address % 128
@@ -82,15 +84,25 @@ class Pool:
         """Turns to spin at a barrier before giving up the processor: few if the others cannot be running."""
         return self._spin if threads <= self._processors else 16
 
-    def ensure(self, threads: int) -> None:
-        """Have ``threads - 1`` workers."""
-        while self.workers < threads - 1:
+    def ensure(self, threads: int) -> int:
+        """Have ``threads - 1`` workers, or as many as the system allows; returns the number of threads to use."""
+        while self.workers < threads - 1 and not self._refused:
             number = self.workers + 1
             box = driver.mailbox(number)
             self._words[box + driver.NUMBER] = number
             self._words[box + driver.SHARED] = self.address
-            self._start(self.address + 8 * box)
-            self.workers = number
+            error = self._start(self.address + 8 * box)
+            if error:
+                self._refused = True
+                warnings.warn(
+                    f"Ranvier runs on {number} threads instead of {threads}: the system refused another one "
+                    f"({os.strerror(error)}). Results are the same. Fix: ask for fewer threads or raise the limit.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            else:
+                self.workers = number
+        return min(threads, self.workers + 1)
 
     def stop(self) -> None:
         """End all workers and wait for them."""
@@ -105,15 +117,16 @@ class Pool:
         self._threads.clear()
         self.workers = 0
         self._words[driver.SLOTS :] = 0
+        self._words[driver.LAST_THREADS] = 0
 
-    def _start(self, box: int) -> None:
-        """A thread that gets no signals: those are the Python thread's business."""
+    def _start(self, box: int) -> int:
+        """Start a thread that gets no signals (those are the Python thread's business); 0 or an error number."""
         create = getattr(self._libc, "pthread_create", None)
         if create is None:
             thread = threading.Thread(target=self.functions.worker, args=(box,), daemon=True, name="ranvier")
             thread.start()
             self._threads.append(thread)
-            return
+            return 0
         attributes = ctypes.create_string_buffer(256)  # larger than any platform's pthread_attr_t
         identity = ctypes.c_void_p()
         self._libc.pthread_attr_init(attributes)
@@ -125,9 +138,9 @@ class Pool:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._libc.pthread_attr_destroy(attributes)
-        if error:
-            raise OSError(error, f"cannot start a worker thread: {os.strerror(error)}. Fix: use fewer threads")
-        self._threads.append(identity.value or 0)
+        if not error:
+            self._threads.append(identity.value or 0)
+        return error
 
 
 def _system_calls(words: np.ndarray) -> ctypes.CDLL:

@@ -93,7 +93,7 @@ class Runtime:
         if not workers.lock.acquire(blocking=False):
             return self._run(program_address, steps, 1, state, profile, 0, 0)
         try:
-            workers.ensure(threads)
+            threads = workers.ensure(threads)
             return self._run(program_address, steps, threads, state, profile, workers.spin(threads), workers.address)
         finally:
             workers.lock.release()
