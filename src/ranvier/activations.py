@@ -97,7 +97,7 @@ def tanh(x: Any) -> Tensor:
 
 @register
 def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
-    """``max(x, 0)``; in general ``x`` above the threshold, ``negative_slope * (x - threshold)`` below it, limited above.
+    """``max(x, 0)``. In general ``x`` above a threshold, ``negative_slope * (x - threshold)`` below, and limited above.
 
     Args:
         x: any tensor.

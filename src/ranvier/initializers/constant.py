@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ranvier import dtypes
-from ranvier.errors import ArgumentError, ShapeError, describe
+from ranvier.errors import ShapeError
 from ranvier.initializers.base import Initializer, register
+from ranvier.layers.checks import number
 from ranvier.ops.creation import eye, full
 from ranvier.ops.shape import broadcast_to
 from ranvier.tensor import Tensor, tensor
@@ -80,11 +81,10 @@ class Identity(Initializer):
     """
 
     def __init__(self, gain: float = 1.0):
-        if isinstance(gain, bool) or not isinstance(gain, int | float):
-            raise ArgumentError(f"Identity: expected gain to be a number, got {describe(gain)}.")
-        self.gain = gain
+        self.gain = number("Identity", "gain", gain)
 
     def __call__(self, shape: Any, dtype: Any = dtypes.float32) -> Tensor:
-        if len(tuple(shape)) != 2:
-            raise ShapeError(f"Identity: expected a shape with two axes, got {tuple(shape)}.")
-        return eye(*shape, dtype=dtype) * self.gain
+        sizes = tuple(shape)
+        if len(sizes) != 2:
+            raise ShapeError(f"Identity: expected a shape with two axes, got {sizes}.")
+        return eye(sizes[0], sizes[1], dtype) * self.gain

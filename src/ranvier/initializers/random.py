@@ -17,6 +17,7 @@ from ranvier import random as rng
 from ranvier.dtypes import as_dtype
 from ranvier.errors import ArgumentError, ShapeError, describe
 from ranvier.initializers.base import Initializer, register
+from ranvier.layers.checks import number
 from ranvier.ops.elementwise import astype
 from ranvier.ops.shape import as_shape
 from ranvier.random import Generator
@@ -38,15 +39,6 @@ __all__ = [
 
 # The standard deviation of a standard normal limited to [-2, 2]; dividing by it restores the variance asked for.
 TRUNCATED_STDDEV = 0.87962566103423978
-
-
-def number(who: str, name: str, value: Any, low: float = -math.inf, strict: bool = False) -> Any:
-    """``value`` if it is a finite number not below ``low`` (with ``strict``: above it)."""
-    fine = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not fine or not math.isfinite(value) or value < low or (strict and value == low):
-        limit = "" if low == -math.inf else f" {'above' if strict else 'of at least'} {low:g}"
-        raise ArgumentError(f"{who}: expected {name} to be a finite number{limit}, got {describe(value)}.")
-    return value
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -122,7 +114,7 @@ class RandomUniform(_Random):
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
         super().__init__(seed)
         self.minval = number("RandomUniform", "minval", minval)
-        self.maxval = number("RandomUniform", "maxval", maxval, minval, strict=True)
+        self.maxval = number("RandomUniform", "maxval", maxval, minval, above=True)
 
     def __call__(self, shape: Any, dtype: Any = dtypes.float32) -> Tensor:
         return self._generator().uniform(shape, self.minval, self.maxval, dtype)
@@ -201,7 +193,7 @@ class VarianceScaling(_Random):
         seed: int | None = None,
     ):
         super().__init__(seed)
-        self.scale = number("VarianceScaling", "scale", scale, 0, strict=True)
+        self.scale = number("VarianceScaling", "scale", scale, 0, above=True)
         for name, value, legal in (("mode", mode, MODES), ("distribution", distribution, DISTRIBUTIONS)):
             if value not in legal:
                 raise ArgumentError(

@@ -343,9 +343,9 @@ class Layer(Configurable):
         values = [as_tensor(w) for w in new]
         for v, w in zip(mine, values, strict=True):
             if v.shape != w.shape:
-                raise ShapeError(f"{self._who()}: weight {v.name!r} has shape {v.shape}, got an array of shape {w.shape}.")
+                raise ShapeError(f"{self._who()}: expected shape {v.shape} for weight {v.name!r}, got {w.shape}.")
             if w.dtype.is_float and not v.dtype.is_float:
-                raise DTypeError(f"{self._who()}: weight {v.name!r} is {v.dtype}, got a {w.dtype} array.")
+                raise DTypeError(f"{self._who()}: expected {v.dtype} for weight {v.name!r}, got {w.dtype}.")
         for v, w in zip(mine, values, strict=True):
             v.assign(w)
 
@@ -421,8 +421,8 @@ class Layer(Configurable):
             if not -x.ndim <= axis < x.ndim or x.shape[axis] != size:
                 raise ShapeError(
                     f"{self._who()}: expected {size} features on axis {axis} (it was built for shape "
-                    f"{self.built_shape}), got an input of shape {x.shape}. Check the number of columns of the data, or "
-                    "the size of the layer before."
+                    f"{self.built_shape}), got an input of shape {x.shape}. Check the columns of the data, or the size "
+                    "of the layer before."
                 )
 
     # -- description ----------------------------------------------------------------------------------------------

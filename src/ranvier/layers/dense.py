@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ranvier import activations, initializers, regularizers
-from ranvier.errors import ArgumentError, ShapeError, describe
+from ranvier.errors import ShapeError
 from ranvier.layers.base import InputSpec, Layer, register
+from ranvier.layers.checks import whole
 from ranvier.ops.shape import reshape
 from ranvier.tensor import Tensor
+from ranvier.variable import Variable
 
 __all__ = ["Dense"]
 
@@ -57,15 +57,13 @@ class Dense(Layer):
         **common: Any,
     ):
         super().__init__(**common)
-        if isinstance(units, bool) or not isinstance(units, int | np.integer) or units < 1:
-            raise ArgumentError(f"Dense: expected units to be a positive integer, got {describe(units)}.")
-        self.units, self.use_bias = int(units), bool(use_bias)
+        self.units, self.use_bias = whole("Dense", "units", units), bool(use_bias)
         self.activation = activations.get(activation)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.bias = None
+        self.bias: Variable | None = None
 
     def build(self, input_shape: Any) -> None:
         features = input_shape[-1] if len(input_shape) > 1 else None

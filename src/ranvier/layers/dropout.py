@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ranvier import random
-from ranvier.errors import ArgumentError, describe
 from ranvier.layers.base import Layer, register
+from ranvier.layers.checks import number
 from ranvier.ops.elementwise import where
 from ranvier.random import Generator
 from ranvier.tensor import Tensor
@@ -42,9 +42,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **common: Any):
         super().__init__(**common)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-            raise ArgumentError(f"Dropout: expected rate to be a number from 0 up to but without 1, got {describe(rate)}.")
-        self.rate, self.seed = float(rate), seed
+        self.rate, self.seed = float(number("Dropout", "rate", rate, 0, 1, below=True)), seed
         self._generator = None if seed is None else Generator(seed)
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ranvier.errors import ArgumentError, ShapeError, describe
+from ranvier.errors import ShapeError
 from ranvier.layers.base import InputSpec, Layer, as_batch_shape, register
+from ranvier.layers.checks import whole
 from ranvier.tensor import Tensor
 
 __all__ = ["Input", "InputLayer"]
@@ -35,14 +36,13 @@ class InputLayer(Layer):
         super().__init__(**common)
         if isinstance(shape, int) and not isinstance(shape, bool):
             raise ShapeError(f"Input: expected a shape such as ({shape},), got the number {shape}.")
-        if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-            raise ArgumentError(f"Input: expected batch_size to be a positive integer or None, got {describe(batch_size)}.")
-        self.shape, self.batch_size = as_batch_shape("Input", shape), batch_size
+        self.shape = as_batch_shape("Input", shape)
+        self.batch_size = None if batch_size is None else whole("Input", "batch_size", batch_size)
         sizes = {i + 1: n for i, n in enumerate(self.shape) if n is not None}
         if 0 in sizes.values():
             raise ShapeError(f"Input: expected every size to be at least 1, got {self.shape}.")
-        if batch_size is not None:
-            sizes[0] = batch_size
+        if self.batch_size is not None:
+            sizes[0] = self.batch_size
         self.batch_input_shape = self.batch_shape
         self.input_spec = InputSpec(ndim=len(self.shape) + 1, axes=sizes)
         self.build(self.batch_shape)

@@ -97,7 +97,9 @@ class Normalization(Layer):
         super().__init__(**common)
         axes = () if axis is None else (axis,) if isinstance(axis, int) and not isinstance(axis, bool) else axis
         if not isinstance(axes, tuple | list) or not all(isinstance(a, int) and not isinstance(a, bool) for a in axes):
-            raise ArgumentError(f"Normalization: expected axis to be an integer, a tuple or None, got {describe(axis)}.")
+            raise ArgumentError(
+                f"Normalization: expected axis to be an integer, a tuple or None, got {describe(axis)}."
+            )
         if 0 in axes:
             raise ArgumentError("Normalization: axis 0 is the batch, which is always averaged over.")
         if (mean is None) != (variance is None):
@@ -119,7 +121,8 @@ class Normalization(Layer):
         if None in sizes:
             raise ShapeError(f"{self._who()}: expected known sizes on axis {self.axis}, got shape {input_shape}.")
         self.moments = tuple(
-            self.add_weight(name, sizes, start, trainable=False) for name, start in (("mean", "zeros"), ("variance", "ones"))
+            self.add_weight(name, sizes, start, trainable=False)
+            for name, start in (("mean", "zeros"), ("variance", "ones"))
         )
         if self.mean is not None:
             for weight, value in zip(self.moments, (self.mean, self.variance), strict=True):
@@ -148,7 +151,7 @@ class Normalization(Layer):
         bad = np.flatnonzero(~np.isfinite(variance.numpy().ravel()))
         if bad.size:
             names = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
-            raise DataError(f"{self._who()}: the data holds NaN or infinity in feature {names}. Clean or fill it first.")
+            raise DataError(f"{self._who()}: the data holds NaN or infinity in feature {names}. Clean it first.")
         for weight, value in zip(self.moments, (mean, variance), strict=True):
             weight.assign(value)
 

@@ -14,7 +14,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, overload
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def snake_case(name: str) -> str:
     """
     spaced = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()
-    return {"rm_sprop": "rmsprop"}.get(words, words)
+    return {"rm_sprop": "rmsprop", "adam_w": "adamw"}.get(words, words)
 
 
 def plain(value: Any, who: str) -> Any:
@@ -92,6 +92,12 @@ class Registry:
         self._entries: dict[str, Any] = {}  # names of classes and functions
         self._aliases: dict[str, str] = {}  # other spellings -> names
 
+    @overload
+    def register(self, *aliases: str) -> Callable[[T], T]: ...
+
+    @overload
+    def register(self, entry: T, /) -> T: ...
+
     def register(self, *aliases: Any) -> Any:
         """Decorator: make a class or function known under its own name, its snake-case name and the aliases.
 
@@ -108,7 +114,7 @@ class Registry:
             owner = self._aliases.get(spelling)
             if owner is not None and not self._same_source(self._entries[owner], entry):
                 raise ArgumentError(
-                    f"register: the {self.kind} name {spelling!r} already belongs to {owner}. Choose another class name."
+                    f"register: the {self.kind} name {spelling!r} already belongs to {owner}. Choose another name."
                 )
             self._aliases[spelling] = name
         self._entries[name] = entry

@@ -105,7 +105,9 @@ class Loss(Configurable):
         who = type(self).__name__
         self.reduction = "none" if reduction is None else reduction
         if self.reduction not in REDUCTIONS:
-            raise ArgumentError(f"{who}: expected reduction to be one of {', '.join(REDUCTIONS)}, got {describe(reduction)}.")
+            raise ArgumentError(
+                f"{who}: expected reduction to be one of {', '.join(REDUCTIONS)}, got {describe(reduction)}."
+            )
         self.name = name if name is not None else snake_case(who)
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
@@ -115,7 +117,7 @@ class Loss(Configurable):
             y_true: the truth.
             y_pred: the predictions.
         """
-        raise ArgumentError(f"{type(self).__name__}: define call(self, y_true, y_pred) to return the loss of each sample.")
+        raise ArgumentError(f"{type(self).__name__}: define call(self, y_true, y_pred), the loss of each sample.")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """The loss of a batch.

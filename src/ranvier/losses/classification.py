@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ranvier import activations, dtypes
-from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError, describe
+from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError
+from ranvier.layers.checks import number
 from ranvier.losses.base import Loss, floats, paired, register
 from ranvier.ops import elementwise as e
 from ranvier.ops import reduce as r
@@ -170,12 +171,8 @@ class _Crossentropy(Loss):
 
     def __init__(self, from_logits: bool, label_smoothing: float, reduction: str | None, name: str | None):
         super().__init__(name, reduction)
-        amount = label_smoothing
-        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount <= 1:
-            raise ArgumentError(
-                f"{type(self).__name__}: expected label_smoothing to be a number from 0 to 1, got {describe(amount)}."
-            )
-        self.from_logits, self.label_smoothing = bool(from_logits), float(amount)
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = float(number(type(self).__name__, "label_smoothing", label_smoothing, 0, 1))
 
     def check_activation(self, activation: str | None, layer: str) -> None:
         who = type(self).__name__

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ranvier.errors import ArgumentError, describe
+from ranvier.layers.checks import number
 from ranvier.losses.base import Loss, paired, register
 from ranvier.ops import elementwise as e
 from ranvier.ops import reduce as r
@@ -48,7 +47,9 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
 
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
-    """``d**2 / 2`` where ``d = |y_true - y_pred|`` is at most delta, ``delta * (d - delta / 2)`` beyond; mean over the last axis.
+    """Squared near the truth, absolute far from it; mean over the last axis.
+
+    With ``d = |y_true - y_pred|``: ``d**2 / 2`` up to delta, ``delta * (d - delta / 2)`` beyond.
 
     Args:
         y_true: the truth.
@@ -134,9 +135,7 @@ class Huber(Loss):
         self, delta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = "huber_loss"
     ):
         super().__init__(name, reduction)
-        if isinstance(delta, bool) or not isinstance(delta, int | float) or not 0 < delta < math.inf:
-            raise ArgumentError(f"Huber: expected delta to be a finite number above 0, got {describe(delta)}.")
-        self.delta = float(delta)
+        self.delta = float(number("Huber", "delta", delta, 0, above=True))
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
         return huber(y_true, y_pred, self.delta)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ranvier.errors import ArgumentError, describe
+from ranvier.errors import ArgumentError
+from ranvier.layers.checks import number
 from ranvier.layers.registry import Configurable, Registry
 from ranvier.ops import elementwise as e
 from ranvier.ops import reduce as r
@@ -32,13 +32,6 @@ def get(identifier: Any) -> Any:
         L2(l2=0.01)
     """
     return None if identifier is None else registry.get(identifier)
-
-
-def _factor(who: str, name: str, value: Any) -> float:
-    fine = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fine or not math.isfinite(value) or value < 0:
-        raise ArgumentError(f"{who}: expected {name} to be a finite number of at least 0, got {describe(value)}.")
-    return float(value)
 
 
 class Regularizer(Configurable):
@@ -75,7 +68,7 @@ class L1(Regularizer):
     """
 
     def __init__(self, l1: float = 0.01):
-        self.l1 = _factor("L1", "l1", l1)
+        self.l1 = float(number("L1", "l1", l1, 0))
 
     def __call__(self, x: Any) -> Tensor:
         return r.sum(e.abs(x)) * self.l1
@@ -98,7 +91,7 @@ class L2(Regularizer):
     """
 
     def __init__(self, l2: float = 0.01):
-        self.l2 = _factor("L2", "l2", l2)
+        self.l2 = float(number("L2", "l2", l2, 0))
 
     def __call__(self, x: Any) -> Tensor:
         return r.sum(e.square(x)) * self.l2
@@ -122,7 +115,7 @@ class L1L2(Regularizer):
     """
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0):
-        self.l1, self.l2 = _factor("L1L2", "l1", l1), _factor("L1L2", "l2", l2)
+        self.l1, self.l2 = float(number("L1L2", "l1", l1, 0)), float(number("L1L2", "l2", l2, 0))
 
     def __call__(self, x: Any) -> Tensor:
         w = as_tensor(x)
