@@ -162,6 +162,24 @@ def test_columns(m, n, isa, rng):
     check(nest, isa, buffers, tuple(range(1, nest.units)))
 
 
+@isas
+@pytest.mark.parametrize("m, n", [(8, 8), (16, 16), (17, 40), (40, 17), (33, 300), (128, 64), (9, 1000)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "bool", "int8"])
+def test_transposing_maps(m, n, dtype, isa, rng):
+    """One operand transposed, one plain, one row and one column; also in a batch."""
+    e = Builder(dtype)
+    y = e("maximum", e("add", e("maximum", e.load(0), e.load(1)), e.load(2)), e.load(3))
+    operands = (
+        Operand(dtype, (m * n, 1, m)), Operand(dtype, (0, n, 1)), Operand(dtype, (0, 0, 1)), Operand(dtype, (1, 3, 0)),
+        Operand(dtype, (m * n, n, 1)),
+    )  # fmt: skip
+    nest = Nest((3, m, n), "none", operands, tuple(e.body), ((4, y),))
+    buffers = [small(rng, size, dtype) for size in (3 * m * n, m * n, n, 3 * m, 3 * m * n)]
+    check(nest, isa, buffers, tuple(range(1, nest.units)))
+    copy = Nest((m, n), "none", (Operand(dtype, (1, m)), Operand(dtype, (n, 1))), (Instr("load", dtype, (), (0,)),), ((1, 0),))
+    check(copy, isa, [buffers[1], np.zeros_like(buffers[1])], (1,) if copy.units > 1 else ())
+
+
 def adam(n: int) -> Nest:
     e = Builder("float32")
     p, m, v, g, lr = (e.load(i) for i in range(5))
@@ -461,3 +479,14 @@ def test_malformed_nests_are_refused():
         Nest((3,), "none", (o, Operand("int32", (1,))), (load,), ((1, 0),)).check()
     with pytest.raises(AssertionError, match="a map has no reductions"):
         Nest((3,), "none", (o, o), (load, Instr("reduce_sum", "float32", (0,))), ((1, 1),)).check()
+
+
+@isas
+@pytest.mark.parametrize("dtype, wide", [("bfloat16", "float32"), ("int8", "int32"), ("int16", "int64"), ("uint8", "float32")])
+@pytest.mark.parametrize("n", [1, 17, 33, 2049])
+def test_a_single_last_element_is_all_that_is_written(dtype, wide, n, isa, rng):
+    """LLVM 22 writes too far when a masked store of one lane takes a narrowed value."""
+    e = Builder(dtype)
+    value = e("cast", e("add", e.load(0, wide), e.load(0, wide), dtype=wide))
+    nest = Nest((n,), "none", (Operand(wide, (1,)), Operand(dtype, (1,))), tuple(e.body), ((1, value),))
+    check(nest, isa, [rng.integers(0, 50, n).astype(wide), np.zeros(n, NUMPY[dtype])])

@@ -30,7 +30,7 @@ from .expr import Body, Instr
 if TYPE_CHECKING:
     from .target import Isa
 
-__all__ = ["Nest", "Operand", "Partition", "canonical", "partition", "weight"]
+__all__ = ["Nest", "Operand", "Partition", "canonical", "partition", "tiled", "weight"]
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,13 @@ class Nest:
         from .nest_body import Kernel
         from .nest_map import emit_map
         from .nest_reduce import emit_columns, emit_rows
+        from .nest_tile import emit_tiles
 
         self.check()
         kernel = Kernel(canonical(self), name, isa)
+        emit_maps = emit_tiles if tiled(kernel.nest) else emit_map
         if kernel.parts.units:
-            {"none": emit_map, "last": emit_rows, "middle": emit_columns}[self.reduce](kernel)
+            {"none": emit_maps, "last": emit_rows, "middle": emit_columns}[self.reduce](kernel)
         return kernel.f.module()
 
     def check(self) -> None:
@@ -151,11 +153,12 @@ def weight(body: Iterable[Instr]) -> int:
 def canonical(nest: Nest) -> Nest:
     """An equal nest with fewer loops: loops of one turn go, loops that walk memory as one are joined.
 
-    In a map, the loop that most operands walk element by element becomes the innermost.
+    In a map, the loop that most operands walk element by element becomes the innermost; if others walk another loop
+    so, that one comes next, and the map is made in tiles (:func:`tiled`).
     """
     nest = _drop_single(nest)
     if nest.reduce == "none":
-        nest = _choose_innermost(nest)
+        nest = _choose_second(_choose_innermost(nest))
     return _join(nest)
 
 
@@ -211,6 +214,29 @@ def _choose_innermost(nest: Nest) -> Nest:
     return _keep(nest, [d for d in range(rank) if d != best] + [best])
 
 
+def _turned(nest: Nest, d: int) -> int:
+    """How many loads step by one element along loop ``d`` and jump along the last."""
+    loads = [nest.operands[i.attrs[0]].strides for i in nest.body if i.op == "load"]
+    return sum(s[d] == 1 and s[-1] not in (0, 1) for s in loads)
+
+
+def _choose_second(nest: Nest) -> Nest:
+    rank = len(nest.dims)
+    if rank < 3:
+        return nest
+    best = max(range(rank - 1), key=lambda d: (_turned(nest, d), d))
+    if not _turned(nest, best):
+        return nest
+    return _keep(nest, [d for d in range(rank - 1) if d != best] + [best, rank - 1])
+
+
+def tiled(nest: Nest) -> bool:
+    """Whether a canonical map reads something transposed, so that it is worth turning tiles of it in registers."""
+    if nest.reduce != "none" or nest.checked or len(nest.dims) < 2 or min(nest.dims[-2:]) < 8:
+        return False
+    return _turned(nest, len(nest.dims) - 2) > 0 and all(nest.operands[o].strides[-1] for o, _ in nest.stores)
+
+
 def _join(nest: Nest) -> Nest:
     dims, strides = list(nest.dims), [list(o.strides) for o in nest.operands]
     limit, named = len(dims) - _fixed(nest), _named(nest)
@@ -240,7 +266,8 @@ def _join(nest: Nest) -> Nest:
 # -- units ------------------------------------------------------------------------------------------------------------
 
 BLOCK = 2048  # elements of a long row in one item; a multiple of every unrolled step
-COLUMNS = 128  # columns of a column kernel in one item
+COLUMNS = 128  # columns of a column kernel, or of tiles, in one item
+TILE = 16  # rows of tiles in one item
 
 
 class Partition(NamedTuple):
@@ -270,6 +297,10 @@ def partition(nest: Nest) -> Partition:
         rows, (m, n) = math.prod(nest.dims[:-2]), nest.dims[-2:]
         blocks = -(-n // COLUMNS)
         size = max(m, 1) * min(n, COLUMNS)
+    elif tiled(nest):
+        rows, (m, n) = math.prod(nest.dims[:-2]), nest.dims[-2:]
+        blocks = -(-m // TILE) * -(-n // COLUMNS)
+        size = TILE * min(n, COLUMNS)
     elif nest.reduce == "last":
         rows, blocks, size = math.prod(nest.dims[:-1]), 1, nest.dims[-1]
     else:
