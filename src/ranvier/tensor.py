@@ -23,9 +23,13 @@ __all__ = ["Node", "Tensor", "as_tensor", "tensor"]
 
 
 class Node:
-    """How a tensor was computed: ``op`` applied to ``inputs`` with ``attrs``; ``where`` is the user's source line."""
+    """How a tensor was computed: ``op`` applied to ``inputs`` with ``attrs``; ``where`` is the user's source line.
 
-    __slots__ = ("attrs", "inputs", "op", "scope", "where")
+    Traced tensors also carry the ``scope`` (layer path) and the ``serial`` number of their recording, which tells what
+    a loop's body made from what it found outside.
+    """
+
+    __slots__ = ("attrs", "inputs", "op", "scope", "serial", "where")
 
     def __init__(
         self,
@@ -34,8 +38,10 @@ class Node:
         attrs: dict[str, Any],
         where: tuple[str, int] | None = None,
         scope: str = "",
+        serial: int = 0,
     ):
         self.op, self.inputs, self.attrs, self.where, self.scope = op, inputs, attrs, where, scope
+        self.serial = serial
 
 
 class Tensor:

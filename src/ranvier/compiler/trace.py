@@ -7,6 +7,7 @@ become inputs; variables that are assigned become outputs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from ranvier.ops.table import Op, state
 from ranvier.tensor import Node, Tensor, as_tensor
 from ranvier.variable import Variable
 
-__all__ = ["Trace", "trace"]
+__all__ = ["Trace", "build_graph", "placeholder", "serials", "trace"]
+
+serials = itertools.count(1)  # numbers traced tensors in the order of their recording
 
 
 class Trace:
@@ -36,10 +39,12 @@ class Trace:
     def record(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """The symbolic result of an op."""
         shape, dtype = op.infer(inputs, **attrs)
-        return Tensor._symbol(shape, dtype, Node(op, inputs, attrs, user_line(3), state.scope))
+        return Tensor._symbol(shape, dtype, Node(op, inputs, attrs, user_line(3), state.scope, next(serials)))
 
     def read(self, variable: Variable) -> Tensor:
         """The variable's value at this point of the function."""
+        if self.parent is not None:
+            return self.parent.read(variable)
         found = self.current.get(id(variable))
         if found is None:
             found = Tensor._symbol(variable.shape, variable.dtype, Node(None, (), {"variable": variable}))
@@ -80,7 +85,7 @@ class Trace:
 
 def placeholder(shape: tuple[int, ...], dtype: Any) -> Tensor:
     """A symbolic argument."""
-    return Tensor._symbol(shape, dtype, Node(None, (), {}))
+    return Tensor._symbol(shape, dtype, Node(None, (), {}, serial=next(serials)))
 
 
 def trace(
@@ -115,6 +120,7 @@ def build_graph(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
     keep: list[Tensor] = []
     for t in inputs:
         made[id(t)] = Value("input", (), dict(t._node.attrs), t.shape, t.dtype)  # type: ignore[union-attr]
+    bundles: dict[int, Value] = {}
     stack = list(outputs)
     while stack:
         t = stack[-1]
@@ -135,7 +141,24 @@ def build_graph(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
         if missing:
             stack.extend(missing)
             continue
+        if node.op.name in _CONTROL:
+            made[id(t)] = _project(t, [made[id(i)] for i in node.inputs], bundles)
+            continue
         made[id(t)] = Value(
             node.op.name, [made[id(i)] for i in node.inputs], node.attrs, t.shape, t.dtype, node.where, node.scope
         )
     return Graph([made[id(t)] for t in inputs], [made[id(t)] for t in outputs])
+
+
+_CONTROL = frozenset({"scan", "cond", "while"})
+
+
+def _project(t: Tensor, inputs: Sequence[Value], bundles: dict[int, Value]) -> Value:
+    """One output of a control op. All outputs of one loop or branch share a node, the bundle."""
+    node = t._node
+    record = node.attrs["record"]  # type: ignore[union-attr]
+    bundle = bundles.get(id(record))
+    if bundle is None:
+        bundle = Value(node.op.name, inputs, record.attrs(), (), t.dtype, node.where, node.scope)  # type: ignore[union-attr]
+        bundles[id(record)] = bundle
+    return Value("project", [bundle], {"index": node.attrs["index"]}, t.shape, t.dtype, node.where, node.scope)  # type: ignore[union-attr]

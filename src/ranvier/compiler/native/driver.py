@@ -7,8 +7,10 @@ Barriers. Every thread has a line of memory in which it writes the number of the
 waits until every other thread's number is as high. Numbers only grow, so nothing is ever reset, and one message
 travels each way at the same time: with a few threads this beats a counter that all of them must change in turn.
 
-Waiting. Spin (with the CPU's pause instruction), then give up the processor, then sleep in short naps: the last is for
-waits like a Python callback that takes a second, the middle one for more threads than processors.
+Waiting. Spin for a few microseconds (with the CPU's pause instruction), then offer the processor to others at each
+turn, then sleep: in short naps inside a run (a Python callback may take a second), until woken between runs. Offering
+costs half a microsecond when nobody wants the processor. When the thread waited for is the one that wants it, because
+other programs keep the other processors busy, it saves the whole time slice; so it starts early.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ class Entry(enum.IntEnum):
 BAD_PROGRAM = -1  # the error code for an unknown opcode
 
 # Shared memory, in 8-byte words. Lines that different threads write are 128 bytes apart (CPUs fetch them in pairs).
-# Functions, the futex call's number, limits; the number of the last barrier and the threads of the last run.
-YIELD, NAP, SYSCALL, FUTEX, IDLE_SPIN, SPIN, EPOCH, LAST_THREADS = range(8)
+# Functions, the futex call's number, turns to spin; the number of the last barrier and the threads of the last run.
+YIELD, NAP, SYSCALL, FUTEX, SPIN, EPOCH, LAST_THREADS = range(7)
 DECISION = 16  # two words, used in turn
 SLOTS = 32
 SLOT = 32  # words of one thread: one line it writes itself, one line it is told things in
@@ -63,7 +65,8 @@ _JOB = {"program": ("ptr", PROGRAM), "steps": ("i64", STEPS), "threads": ("i64",
         "profile": ("ptr", PROFILE), "shared": ("ptr", SHARED), "epoch": ("i64", START)}  # fmt: skip
 _BODY = ("program", "steps", "thread", "threads", "state", "profile", "shared", "epoch")
 FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE = 128, 129
-_YIELDS = 256  # before naps
+_YIELDS = 4096  # before naps: some 2 ms
+_IDLE_YIELDS = 100  # before sleep between runs: some 50 us, in which Python may start the next
 
 
 def mailbox(thread: int) -> int:
@@ -406,7 +409,10 @@ def _worker(isa: Isa) -> Function:
         with f.forever() as found:
             f.leave(found, f.compare("ne", _atomic_load(f, box, JOB), last.get()))
             _pause(f, isa)
-            with f.when(_count(turns) > f.load(shared, IDLE_SPIN, "i64")):
+            beyond = _count(turns) - f.load(shared, SPIN, "i64")
+            with f.when(beyond > 0):
+                _invoke(f, f.load(shared, YIELD, "ptr"), [])
+            with f.when(beyond > _IDLE_YIELDS):
                 _sleep(f, box, shared, last.get())
         last.set(_atomic_load(f, box, JOB))
         job = {name: f.load(box, word, kind) for name, (kind, word) in _JOB.items()}

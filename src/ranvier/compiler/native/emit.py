@@ -41,9 +41,9 @@ ITEMSIZE = {
 }  # fmt: skip
 REDUCTIONS = frozenset(f"reduce_{what}" for what in ("sum", "max", "min", "prod", "and", "or"))
 # Ops that cost as much as some twenty additions: worth keeping a result of instead of computing it again.
-HEAVY = frozenset(
-    ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sigmoid", "erf", "pow", "atan2", "remainder", "floor_divide")
-)
+HEAVY = frozenset((
+    "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sigmoid", "erf", "pow", "atan2", "remainder", "floor_divide",
+))  # fmt: skip
 
 
 def kind(dtype: str, count: int = 1) -> str:
@@ -500,4 +500,3 @@ def combine(f: Function, op: str, dtype: str, a: Value, b: Value) -> Value:
     if dtype == "bool":
         return f.binary("or" if what == "sum" else "and", a, b)
     return f.binary("add" if what == "sum" else "mul", a, b)
-

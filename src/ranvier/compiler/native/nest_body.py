@@ -50,8 +50,6 @@ class _Access(NamedTuple):
         return cls(*instr.attrs, *instr.args) if instr.op == "gather" else cls(instr.attrs[0])
 
 
-
-
 class Analysis:
     """What the values of a body depend on.
 
@@ -75,9 +73,7 @@ class Analysis:
         self.phase: list[int] = []
         for instr in body:
             self.deps.append(self._dependencies(instr))
-            self.phase.append(
-                max((self.phase[a] + (body[a].op in REDUCTIONS) for a in instr.args), default=0)
-            )
+            self.phase.append(max((self.phase[a] + (body[a].op in REDUCTIONS) for a in instr.args), default=0))
         passes = [self.phase[i] for i in self.live if self._looped(i)]
         for target, i in nest.stores:  # a result that fills a loop is stored in the pass after it is known
             if any(stride and self.along >> d & 1 for d, stride in enumerate(nest.operands[target].strides)):
@@ -212,9 +208,7 @@ class Kernel:
 
     # -- values ---------------------------------------------------------------------------------------------------
 
-    def run(
-        self, frame: Frame, scope: int, slots: Sequence[Slot] | None = None, only: set[int] | None = None
-    ) -> None:
+    def run(self, frame: Frame, scope: int, slots: Sequence[Slot] | None = None, only: set[int] | None = None) -> None:
         """Compute every value that varies with loops of ``scope`` only, is not at hand yet, and now can be."""
         body, info = self.nest.body, self.info
         for i in info.live:
@@ -320,7 +314,8 @@ class Kernel:
         f, operand, place = self.f, access.operand, frame.places[access]
         scalar = KINDS[self.nest.operands[operand].dtype]
         if slot is None:
-            return self._checked_scalar(operand, place) if place.offset is not None else f.load(place.pointer, 0, scalar)
+            checked = place.offset is not None
+            return self._checked_scalar(operand, place) if checked else f.load(place.pointer, 0, scalar)
         stride = self.nest.operands[operand].strides[self.last]
         place = self._move(operand, place, slot.offset * stride)
         if place.offset is not None:
@@ -441,7 +436,8 @@ class Kernel:
 
     def sorted_stores(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Stores of scalars (along the last loop), and stores of vectors."""
-        scalars, vectors = [], []
+        scalars: list[tuple[int, int]] = []
+        vectors: list[tuple[int, int]] = []
         for target, i in self.nest.stores:
             uniform = not self.nest.operands[target].strides[self.last]
             assert not (uniform and self.info.deps[i] & self.info.lane), "many values are stored into one element"
@@ -455,4 +451,3 @@ class Kernel:
         chosen = self.info.live if only is None else only
         cost = weight(self.nest.body[i] for i in chosen if self.info.deps[i] & self.info.lane)
         return 4 if cost <= 6 else 2 if cost <= 18 else 1
-

@@ -382,4 +382,3 @@ def _column_phase(
         totals = [sums.total(r, [c * len(slots) + u for c in range(copies)]) for u in range(len(slots))]
         results = [sums.finish(r, total) for total in totals]
         k.define(columns, r, results if k.info.deps[r] & k.info.lane else k.f.extract(results[0], 0))
-

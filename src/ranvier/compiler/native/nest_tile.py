@@ -75,10 +75,10 @@ def _tile(k: Kernel, corner: Frame, t: Value, active: int, scratch: dict[int, Va
     for i, place in scratch.items():
         kind, operand = vector(_stored(k, i), count), k.nest.body[i].attrs[0]
         start, jump = k.start(corner, operand), k.nest.operands[operand].strides[-1]
-        lines = [f.load(start, j * jump, kind, mask) for j in range(active)]
-        lines += [f.const(0, kind)] * (count - active)
-        for r, line in enumerate(transpose(f, lines)):
-            f.store(line, place, r * count, align=min(64, count))
+        vectors = [f.load(start, j * jump, kind, mask) for j in range(active)]
+        vectors += [f.const(0, kind)] * (count - active)
+        for number, turned in enumerate(transpose(f, vectors)):
+            f.store(turned, place, number * count, align=min(64, count))
     with f.loop(0, count if m % count == 0 else k.limit(m - t, count)) as r:
         line = corner.enter({k.last - 1: r})
         line.index[k.last - 1] = t + r
@@ -86,5 +86,3 @@ def _tile(k: Kernel, corner: Frame, t: Value, active: int, scratch: dict[int, Va
             line.values[i] = [f.load(place, r * count, vector(KINDS[k.nest.body[i].dtype], count))]
         k.run(line, k.everything, [Slot(0, active)])
         k.store_vectors(line, k.sorted_stores()[1], [Slot(0, active)])
-
-

@@ -3,8 +3,9 @@
 Workers run ``rv_worker`` of ``driver.py`` and never touch Python. One run uses the pool at a time; who finds it busy
 runs on its own thread alone, which gives the same results (they do not depend on the number of threads).
 
-A worker that has just finished spins for some 50 microseconds, long enough for Python to start the next run, and then
-sleeps. After a fork the child has no workers (threads do not survive one) and starts its own when it needs them.
+A worker that has just finished looks out for work for some 50 microseconds, long enough for Python to start the next
+run, and then sleeps. After a fork the child has no workers (threads do not survive one) and starts its own when it
+needs them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ranvier.compiler.native.memory import Buffer, allocate
 __all__ = ["MAX_THREADS", "Functions", "Pool", "shared_pool"]
 
 MAX_THREADS = 256
-_SPIN_MICROSECONDS = 50.0
+_SPIN_MICROSECONDS = 4.0
 _STACK_BYTES = 2 << 20
 _FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
 
@@ -77,7 +78,7 @@ class Pool:
         self._threads: list[int | threading.Thread] = []
         self._processors = default_threads()
         self._spin = functions.turns_in(_SPIN_MICROSECONDS)
-        self._words[driver.IDLE_SPIN] = self._spin
+        self._words[driver.SPIN] = self._spin
         self._libc = _system_calls(self._words)
 
     def spin(self, threads: int) -> int:

@@ -1,0 +1,286 @@
+"""What came out of a training run: shown on the terminal, written as results and as a report."""
+
+from __future__ import annotations
+
+import math
+import platform
+import shlex
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ranvier import __version__
+from ranvier.cli import run_folder
+from ranvier.cli.console import Console, side_by_side
+from ranvier.cli.progress import Progress, duration
+from ranvier.cli.recipes import Recipe, TrainingData
+from ranvier.cli.run_folder import RunWriter, history_csv
+from ranvier.cli.score import Score, score
+from ranvier.diagnose.confusion import most_confused
+from ranvier.diagnose.pictures import Example
+from ranvier.diagnose.report import LayerRow, RunReport, write_report
+from ranvier.diagnose.text import confusion_text, image_text
+
+__all__ = ["Outcome", "explain_stop", "show"]
+
+_PICTURES = 4  # mistakes drawn on the terminal
+_REPORTED = 48  # mistakes drawn in the report
+
+
+@dataclass
+class Outcome:
+    """A finished (or interrupted) run: what was done, the model, and how good it is.
+
+    Attributes:
+        status: ``"finished"``, ``"interrupted"`` or ``"diverged"``.
+    """
+
+    recipe: Recipe
+    data: TrainingData
+    settings: dict[str, Any]
+    model: Any
+    status: str
+    progress: Progress
+    seconds: float
+    probabilities: Any
+    score: Score = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.score = score(self.probabilities, self.data.y_test)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that were finished."""
+        return len(self.progress.epoch_seconds)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return math.ceil(len(self.data.x_train) / self.settings["batch_size"])
+
+    @property
+    def step_seconds(self) -> float:
+        """What one step takes: the median over the epochs, without the first, which includes compiling."""
+        times = self.progress.epoch_seconds[1:] or self.progress.epoch_seconds
+        return statistics.median(times) / self.steps_per_epoch if times else math.nan
+
+    def results(self) -> dict[str, Any]:
+        """The figures, for results.json and ``--json``."""
+        return {
+            "data": self.recipe.name,
+            "status": self.status,
+            "test_accuracy": self.score.accuracy,
+            "test_accuracy_interval": self.score.interval,
+            "test_right": self.score.right,
+            "test_total": self.score.total,
+            "test_loss": self.score.loss,
+            "epochs": self.epochs,
+            "training_seconds": self.seconds,
+            "step_seconds": self.step_seconds,
+            "parameters": self.model.count_params(),
+            "confusion": self.score.confusion,
+        }
+
+    def saved_settings(self) -> dict[str, Any]:
+        """What settings.json holds: enough to repeat the run and to name what the model says."""
+        return {
+            **self.settings,
+            "data": self.recipe.name,
+            "class_names": self.data.class_names,
+            "feature_names": self.data.feature_names,
+            "input_shape": self.data.x_train.shape[1:],
+            "optimizer": "Adam",
+            "loss": "sparse_categorical_crossentropy",
+            "training_samples": len(self.data.x_train),
+            "test_samples": len(self.data.x_test),
+        }
+
+    def write(self, folder: RunWriter) -> None:
+        """Write all files of the run folder."""
+        self.model.save(folder.file(run_folder.MODEL_FILE))
+        folder.write_text(run_folder.HISTORY_FILE, history_csv(self.progress.history))
+        folder.write_json(run_folder.SETTINGS_FILE, self.saved_settings())
+        folder.write_json(run_folder.ENVIRONMENT_FILE, environment())
+        folder.write_json(run_folder.RESULTS_FILE, self.results())
+        write_report(folder.file(run_folder.REPORT_FILE), self.report(folder.path))
+
+    def report(self, path: str) -> RunReport:
+        """The report of the run.
+
+        Args:
+            path: the place the run folder will have.
+        """
+        data, settings, recipe = self.data, self.settings, self.recipe
+        image = data.x_train.shape[1:] if recipe.pixels else None
+        folder = shlex.quote(path)
+        done = f"{self.epochs} of {settings['epochs']}" if self.status != "finished" else f"{self.epochs}"
+        stopped = "" if self.status == "finished" else f" The run was {self.status} before its end."
+        return RunReport(
+            title=f"{recipe.title[0].upper()}{recipe.title[1:]}",
+            summary=f"A multilayer perceptron learned from {len(data.x_train):,} samples and was then asked about "
+            f"{len(data.x_test):,} others that it had never seen.{stopped}",
+            right=self.score.right,
+            total=self.score.total,
+            figures=[
+                ("Test loss", f"{self.score.loss:.4f}"),
+                ("Parameters", f"{self.model.count_params():,}"),
+                ("Training time", duration(self.seconds)),
+                ("Time per step", duration(self.step_seconds)),
+                ("Epochs", done),
+            ],
+            facts=[
+                ("Task", f"Classification, {len(data.class_names)} classes"),
+                ("Training samples", f"{len(data.x_train):,}"),
+                ("Test samples", f"{len(data.x_test):,}, held out"),
+                ("Inputs", " × ".join(map(str, data.x_train.shape[1:])) + ", normalised inside the model"),
+                ("Loss", "Sparse categorical cross-entropy"),
+                ("Optimizer", f"Adam, learning rate {settings['learning_rate']:g} falling to 0 along a cosine"),
+                ("Batch size", f"{settings['batch_size']}"),
+                ("Dropout", f"{settings['dropout']:g} of hidden units, {settings['input_dropout']:g} of inputs"),
+            ],
+            layers=layer_rows(self.model),
+            history=self.progress.history,
+            validation_name="test",
+            confusion=self.score.confusion,
+            class_names=data.class_names,
+            mistakes=[self._example(row) for row in self.score.wrong[:_REPORTED]] if image else (),
+            image_range=recipe.pixels,
+            weights=first_kernel(self.model),
+            weight_shape=image,
+            input_names=data.feature_names or None,
+            settings={key: value for key, value in self.saved_settings().items() if key not in _NOT_SHOWN},
+            environment=environment(),
+            commands=[
+                ("Measure it again", f"ranvier evaluate {folder} {recipe.name}"),
+                ("Ask it about data of your own (.npy, .npz, .csv or IDX)", f"ranvier predict {folder} FILE"),
+                ("See the compiled training step", f"ranvier explain {folder}"),
+                (
+                    "Use it from Python",
+                    f'import ranvier as rv\nmodel = rv.load_model("{path}/{run_folder.MODEL_FILE}")\nmodel.predict(x)',
+                ),
+            ],
+            created=time.strftime("%d %B %Y, %H:%M").lstrip("0"),
+            version=__version__,
+        )
+
+    def _example(self, row: int) -> Example:
+        names, truth = self.data.class_names, int(self.data.y_test[row])
+        said, sure = int(self.score.said[row]), float(self.score.sure[row])
+        return Example(self.data.x_test[row], names[truth], names[said], sure, f"test sample {row:,}")
+
+
+_NOT_SHOWN = ("class_names", "feature_names", "input_shape", "training_samples", "test_samples")
+
+
+def environment() -> dict[str, Any]:
+    """On what this runs."""
+    import os
+
+    from ranvier import config
+    from ranvier.compiler.native.limits import default_threads
+
+    facts = {
+        "ranvier": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "backend": config.get("backend"),
+        "threads": config.get("threads") or default_threads(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    if config.get("backend") == "native":
+        from ranvier.compiler.native.target import host_isa, llvm_version
+
+        facts |= {"llvm": llvm_version(), "vectors": host_isa(config.get("isa")).name}
+    return facts
+
+
+def _processor() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def first_kernel(model: Any) -> Any:
+    """The incoming weights of the first layer that learns, as a matrix ``(inputs, units)``; None without one."""
+    for weight in model.trainable_weights:
+        if len(weight.shape) == 2:
+            return weight.numpy()
+    return None
+
+
+def layer_rows(model: Any) -> list[LayerRow]:
+    """The network as the report's table wants it."""
+    rows = []
+    shape: Any = None
+    for layer in model.layers:
+        batch_shape = getattr(layer, "batch_shape", None)
+        shape = batch_shape if batch_shape is not None else layer.compute_output_shape(shape or layer.built_shape)
+        about = layer._describe()
+        kind = type(layer).__name__ + (f", {about}" if about and not about.startswith("(") else "")
+        rows.append(LayerRow(layer.name, kind, " × ".join(map(str, shape[1:])), layer.count_params()))
+    return rows
+
+
+def show(outcome: Outcome, path: str, console: Console) -> None:
+    """Print what came out: accuracy, confusion matrix, mistakes, where the run folder is, what to do next."""
+    names, found = outcome.data.class_names, outcome.score
+    console.result({**outcome.results(), "run": path})
+    if outcome.epochs:
+        steps = outcome.epochs * outcome.steps_per_epoch
+        console.talk(f"\ntrained in {duration(outcome.seconds)}: {steps:,} steps of {duration(outcome.step_seconds)}, "
+                     "compiling and testing included")  # fmt: skip
+    console.tell(f"test {found.sentence()}")
+    console.talk("\nconfusion matrix (row: what it is, column: what the network says)\n")
+    console.talk(confusion_text(found.confusion, names))
+    _show_mistakes(outcome, console)
+    folder = shlex.quote(path)
+    console.talk("")
+    console.tell(f"run folder {folder}")
+    console.talk(f"  look at  {shlex.quote(path + '/' + run_folder.REPORT_FILE)}")
+    console.talk(f"  test     ranvier evaluate {folder} {outcome.recipe.name}")
+    console.talk(f"  use      ranvier predict {folder} FILE")
+    console.talk(f"  inside   ranvier explain {folder}")
+
+
+def _show_mistakes(outcome: Outcome, console: Console) -> None:
+    found, names = outcome.score, outcome.data.class_names
+    if not len(found.wrong):
+        console.talk("\nno mistakes")
+        return
+    pairs = [f"{pair.true} taken for {pair.said} ({pair.times})" for pair in most_confused(found.confusion, names, 5)]
+    console.talk(f"\n{len(found.wrong):,} mistakes, most often: {', '.join(pairs)}")
+    if not outcome.recipe.pixels:
+        return
+    low, high = outcome.recipe.pixels
+    style = "auto" if console.unicode else "ascii"
+    blocks = []
+    for row in found.wrong[:_PICTURES]:
+        title = f"{names[int(outcome.data.y_test[row])]} taken for {names[int(found.said[row])]}, {found.sure[row]:.0%} sure"
+        blocks.append((title, image_text(outcome.data.x_test[row], low=low, high=high, style=style)))
+    console.talk("\n" + side_by_side(blocks, console.width))
+
+
+def explain_stop(outcome: Outcome, path: str) -> None:
+    """Say on the standard error why a run ended early."""
+    epochs = f"after {outcome.epochs} of {outcome.settings['epochs']} epochs"
+    if outcome.status == "interrupted":
+        text = f"interrupted {epochs}; what was learned is kept in {path}"
+    else:
+        text = (
+            f"the loss became NaN or infinite {epochs}; the last finite weights are kept in {path}. "
+            "Try a smaller --learning-rate."
+        )
+    print(f"ranvier: {text}", file=sys.stderr)
