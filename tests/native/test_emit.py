@@ -31,8 +31,8 @@ def specials(dtype: str) -> np.ndarray:
         return np.array(values + ([-1, -2, -3, -7, -10, -100] if out.kind == "i" else []), np.int64).astype(out)
     tiny = [1e-40, -1e-40, 1e-45] if dtype != "float64" else [5e-324, -1e-310]
     large = [3.3e38, -3.3e38] if dtype != "float64" else [1.7e308, -1.7e308]
-    values = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, -7.0, 0.1, -0.3, 1e5, -7e9, 255.0, 256.0, 16777217.0,
-              np.inf, -np.inf, np.nan, *tiny, *large]  # fmt: skip
+    values = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, -7.0, 0.1, -0.3, 1e5, -7e9, 255.0, 256.0,
+              16777217.0, np.inf, -np.inf, np.nan, *tiny, *large]  # fmt: skip
     return np.array(values, np.float64).astype(out)
 
 
@@ -162,7 +162,11 @@ def test_where(dtype, isa, rng):
 def test_casts(source, isa, rng):
     x = np.concatenate([specials(source), mixed(source, rng, 50)])
     if NUMPY[source].kind in "fV":
-        limits = [v + d for v in (127, -128, 32767, -32768, 2**31, -(2**31), 2**63, -(2.0**63), 255, 2**32) for d in (-1, 0, 1)]
+        limits = [
+            v + d
+            for v in (127, -128, 32767, -32768, 2**31, -(2**31), 2**63, -(2.0**63), 255, 2**32)
+            for d in (-1, 0, 1)
+        ]
         x = np.concatenate([x, np.array(limits, np.float64).astype(x.dtype)])
     with np.errstate(all="ignore"):
         for target in ("bool", *INTEGERS, *FLOATS):
@@ -171,7 +175,8 @@ def test_casts(source, isa, rng):
 
 
 @isas
-@pytest.mark.parametrize("source, target", [("float32", "int32"), ("int32", "float32"), ("float64", "int64"), ("int64", "float64"),
+@pytest.mark.parametrize("source, target", [("float32", "int32"), ("int32", "float32"), ("float64", "int64"),
+                                            ("int64", "float64"),
                                             ("uint32", "float32"), ("int8", "uint8"), ("int32", "uint32")])  # fmt: skip
 def test_bitcast(source, target, isa, rng):
     x = np.concatenate([specials(source), mixed(source, rng, 30)])
@@ -244,7 +249,14 @@ def test_literal_reads_constants_back(value, kind):
     assert literal(f["x"]) is None
 
 
-UFUNCS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum, "and": np.bitwise_and, "or": np.bitwise_or}
+UFUNCS = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+}
 REDUCED = [
     *itertools.product(UFUNCS, ("bool", "int8", "uint8", "int64")),
     *itertools.product(("sum", "prod", "max", "min"), ("float32",)),

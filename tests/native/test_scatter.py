@@ -58,14 +58,16 @@ def run(spec: Scatter, isa, rng: np.random.Generator, index: np.ndarray | None =
         assert not target[size:].any()
 
 
-def plain(outer: int, rows: int, count: int, inner: int, dtype: str = "float32", index: str = "int32", **options) -> Scatter:
+def plain(outer: int, rows: int, count: int, inner: int, dtype="float32", index="int32", **options) -> Scatter:
     return Scatter(outer, rows, count, inner, dtype, index, (0, 1, 0), (count * inner, inner, 1), **options)
 
 
 @isas
 @pytest.mark.parametrize("base", ["zero", "copy", "keep"])
 @pytest.mark.parametrize("op", ["add", "set"])
-@pytest.mark.parametrize("shape", [(1, 10, 32, 64), (1, 5, 40, 1), (2, 7, 9, 3), (3, 4, 50, 17), (1, 6, 20, 200), (2, 9, 5, 300)])
+@pytest.mark.parametrize(
+    "shape", [(1, 10, 32, 64), (1, 5, 40, 1), (2, 7, 9, 3), (3, 4, 50, 17), (1, 6, 20, 200), (2, 9, 5, 300)]
+)
 def test_rows(shape, op, base, isa, rng):
     run(plain(*shape, op=op, base=base), isa, rng)
 

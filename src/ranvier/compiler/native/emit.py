@@ -337,8 +337,8 @@ def _divide_floats(f: Function, dtype: str, a: Value, b: Value) -> tuple[Value, 
 def _float_modulus(f: Function, dtype: str, a: Value, b: Value) -> Value:
     """C's ``fmod``, exactly: each turn takes off as many whole divisors as a double can count, without rounding."""
     if dtype == "float32":
-        return f.cast("fptrunc", _float_modulus(f, "float64", f.cast("fpext", a, "double"), f.cast("fpext", b, "double")),
-                      "float")  # fmt: skip
+        wide = [f.cast("fpext", x, "double") for x in (a, b)]
+        return f.cast("fptrunc", _float_modulus(f, "float64", *wide), "float")
     infinite = f.const(math.inf, a.kind)
     size, divisor = f.fabs(a), f.fabs(b)
     legal = (size < infinite) & (divisor > 0)

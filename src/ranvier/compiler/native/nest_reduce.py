@@ -316,7 +316,7 @@ def emit_columns(k: Kernel) -> None:
 
 
 def _column_block(k: Kernel, row: Frame, start: Value | None, width: int, offset: int = 0) -> None:
-    """``width`` columns from ``start`` (or from the constant ``offset``), as many vectors at a time as suit the body."""
+    """``width`` columns from ``start`` (or the constant ``offset``), as many vectors at a time as suit the body."""
     lanes = k.lanes
     most = {4: 8, 2: 4, 1: 2}[k.unroll()]
     if start is not None:
