@@ -268,7 +268,8 @@ def _show_mistakes(outcome: Outcome, console: Console) -> None:
     style = "auto" if console.unicode else "ascii"
     blocks = []
     for row in found.wrong[:_PICTURES]:
-        title = f"{names[int(outcome.data.y_test[row])]} taken for {names[int(found.said[row])]}, {found.sure[row]:.0%} sure"
+        true, said = names[int(outcome.data.y_test[row])], names[int(found.said[row])]
+        title = f"{true} taken for {said}, {100 * found.sure[row]:.0f} % sure"
         blocks.append((title, image_text(outcome.data.x_test[row], low=low, high=high, style=style)))
     console.talk("\n" + side_by_side(blocks, console.width))
 

@@ -37,14 +37,14 @@ def add(verbs: Any) -> None:
     parser.add_argument("--out", metavar="DIR", help="the run folder to make; by default runs/DATA-TIME")
     parser.add_argument("--epochs", metavar="N", type=arguments.positive, help="passes over the training data")
     parser.add_argument("--batch-size", metavar="N", type=arguments.positive, help="samples for one step")
-    parser.add_argument("--hidden", metavar="N,N,...", type=arguments.widths, help="widths of the hidden layers, or none")
-    parser.add_argument("--learning-rate", metavar="X", type=arguments.learning_rate, help="of the first step; it falls "
-                        "to 0 along a cosine")  # fmt: skip
+    parser.add_argument("--hidden", metavar="N,N,...", type=arguments.widths, help="widths of hidden layers, or none")
+    parser.add_argument("--learning-rate", metavar="X", type=arguments.learning_rate, help="of the first step; it "
+                        "falls to 0 along a cosine")  # fmt: skip
     parser.add_argument("--seed", metavar="N", type=arguments.seed, default=0, help="start of the random numbers (0)")
     parser.add_argument("--threads", metavar="N", type=arguments.positive, help="threads; the result is the same for "
                         "any number")  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="print only the accuracy and the run folder")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON; talk goes to the standard error")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON, and talk on the standard error")
     arguments.common(parser)
     parser.set_defaults(run=run)
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(args.json, args.quiet)
     recipe = RECIPES[args.data_name]
     if args.data is not None and recipe.bundled:
-        raise ArgumentError(f"--data: {recipe.name} is part of Ranvier and is not read from a folder. Leave --data out.")
+        raise ArgumentError(f"--data: {recipe.name} is part of Ranvier, not read from a folder. Leave --data out.")
     settings = choose_settings(recipe, args)
     with RunWriter(recipe.name, args.out) as folder:
         data = load_data(recipe, args.data)
@@ -118,9 +118,7 @@ def build_model(recipe: Recipe, data: TrainingData, settings: dict[str, Any]) ->
     model = rv.Sequential(layers)
     steps = settings["epochs"] * math.ceil(len(data.x_train) / settings["batch_size"])
     rate = rv.optimizers.schedules.CosineDecay(settings["learning_rate"], steps)
-    model.compile(
-        optimizer=rv.optimizers.Adam(rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
+    model.compile(optimizer=rv.optimizers.Adam(rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
