@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ranvier.compiler.kernel import Callback, Kernel
-from ranvier.compiler.plan import Plan
+from ranvier.compiler.kernel import Callback, Control
+from ranvier.compiler.plan import Plan, step_cost
 
 __all__ = ["explain_plan", "profile_plan", "roofline"]
 
@@ -27,6 +27,8 @@ def _short(step: Any) -> str:
     """What kind of kernel, and its loops."""
     if isinstance(step, Callback):
         return "reference"
+    if isinstance(step, Control):
+        return f"{step.kind} x{step.turns}" if step.turns else step.kind
     spec = step.spec
     kind = type(spec).__name__.lower()
     if kind == "contraction":
@@ -61,11 +63,12 @@ def _source(step: Any) -> str:
 
 def _bound(step: Any, threads: int) -> float:
     """Roofline time in seconds: arithmetic at peak or traffic at full bandwidth, whichever is longer."""
-    if isinstance(step, Callback):
-        return 0.0
     peak, bandwidth = roofline()
-    used = threads if step.spec.units > 1 else 1
-    return max(step.spec.flops / (peak * used), step.spec.bytes / bandwidth)
+    if isinstance(step, Control):
+        return max(step.turns, 1) * sum(_bound(s, threads) for inside in step.plans for s in inside.steps)
+    flops, moved = step_cost(step)
+    used = threads if not isinstance(step, Callback) and step.spec.units > 1 else 1
+    return max(flops / (peak * used), moved / bandwidth)
 
 
 def _rows(plan: Plan, threads: int, times: Sequence[float] | None) -> list[str]:
@@ -73,13 +76,16 @@ def _rows(plan: Plan, threads: int, times: Sequence[float] | None) -> list[str]:
     head += f" {'us':>9} {'share':>6}" if times is not None else ""
     lines = [head + "  ops  # source"]
     for i, step in enumerate(plan.steps):
-        flops, moved = (step.spec.flops, step.spec.bytes) if isinstance(step, Kernel) else (0, 0)
+        flops, moved = step_cost(step)
         bound = _bound(step, threads)
         line = f"{i:>3} {_short(step):<28} {flops / 1e3:>9.1f} {moved / 1e3:>8.1f} {bound * 1e6:>9.2f}"
         if times is not None:
             share = bound / times[i] if times[i] > 0 else 0.0
             line += f" {times[i] * 1e6:>9.2f} {share:>6.0%}"
         lines.append(f"{line}  {_ops(step)}  # {_source(step)}".rstrip())
+        if isinstance(step, Control):
+            for inside in step.plans:
+                lines.extend("    | " + inner for inner in _rows(inside, threads, None)[1:])
     return lines
 
 
@@ -106,7 +112,10 @@ def profile_plan(
     run()
     elapsed = time.perf_counter() - start
     total = int(cycles.sum()) or 1
-    by_step = {id(s): float(c) / total * elapsed / steps for s, c in zip(rows, cycles, strict=True) if s is not None}
+    by_step: dict[int, float] = {}
+    for s, c in zip(rows, cycles, strict=True):
+        if s is not None:
+            by_step[id(s)] = by_step.get(id(s), 0.0) + float(c) / total * elapsed / steps
     times = [by_step.get(id(s), 0.0) for s in plan.steps]
     head = f"{elapsed / steps * 1e6:.2f} us a step over {steps} steps; " + _summary(plan, threads)
     return "\n".join([head, *_rows(plan, threads, times)])

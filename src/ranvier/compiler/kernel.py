@@ -8,7 +8,7 @@ from typing import Any
 
 from ranvier.compiler.graph import Value
 
-__all__ = ["Access", "Callback", "Kernel"]
+__all__ = ["Access", "Callback", "Control", "Kernel"]
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,34 @@ class Callback:
     outputs: list[Value]
     function: Callable[[list[Any]], list[Any]]
     nodes: Sequence[Value]
+
+
+@dataclass
+class Control:
+    """A loop or a branch, with plans of its own inside.
+
+    Attributes:
+        kind: ``scan``, ``cond`` or ``while``.
+        inputs: the outer values it reads.
+        outputs: the outer values it writes.
+        nodes: the graph's nodes it stands for.
+        plans: ``scan``: the body; ``cond``: both branches; ``while``: the condition and the body.
+        aliases: inner arguments that are read where an outer value lies: (inner, outer, offset).
+        buffers: inner values with memory of their own: carries, slices, counters.
+        phases: kernels between the plans, by name (``before``, ``top``, ``bottom``, ``after``, ``else``).
+        flag: the boolean that decides (``cond``, ``while``).
+        counter: the number of the turn (``scan``).
+        turns: how many turns (``scan``).
+    """
+
+    kind: str
+    inputs: list[Value]
+    outputs: list[Value]
+    nodes: Sequence[Value]
+    plans: list[Any]
+    aliases: list[tuple[Value, Value, int]]
+    buffers: list[Value]
+    phases: dict[str, list[Kernel]]
+    flag: Access | None = None
+    counter: Value | None = None
+    turns: int = 0

@@ -42,4 +42,5 @@ def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
 def compile_plan(graph: Graph, isa: Any, checked: bool = False) -> Plan:
     """The plan of a graph for an instruction set."""
     final = stages(graph, isa)["layout"]
-    return make_plan(final, build(final, fuse(final), isa, checked))
+    steps = build(final, fuse(final), isa, checked, lambda body: compile_plan(body, isa, checked))
+    return make_plan(final, steps)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ranvier.compiler.graph import Graph, Value
-from ranvier.compiler.kernel import Callback, Kernel
-from ranvier.compiler.passes.kernels import extent
+from ranvier.compiler.kernel import Callback, Control, Kernel
+from ranvier.compiler.passes.copies import extent
 from ranvier.compiler.storage import memory_dtype
 from ranvier.compiler.views import view
 
@@ -20,7 +20,7 @@ __all__ = ["Place", "Plan", "make_plan"]
 
 _ALIGN = 64
 
-Step = Kernel | Callback
+Step = Kernel | Callback | Control
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,24 @@ class Plan:
 
     @property
     def flops(self) -> int:
-        return sum(s.spec.flops for s in self.steps if isinstance(s, Kernel))
+        """Floating-point operations of one run (of both branches of a condition, of one turn of an open loop)."""
+        return sum(step_cost(s)[0] for s in self.steps)
 
     @property
     def bytes(self) -> int:
-        return sum(s.spec.bytes for s in self.steps if isinstance(s, Kernel))
+        """Bytes read and written by the kernels of one run."""
+        return sum(step_cost(s)[1] for s in self.steps)
+
+
+def step_cost(step: Step) -> tuple[int, int]:
+    """(FLOPs, bytes) of one step."""
+    if isinstance(step, Kernel):
+        return step.spec.flops, step.spec.bytes
+    if isinstance(step, Callback):
+        return 0, 0
+    costs = [step_cost(s) for plan in step.plans for s in plan.steps]
+    turns = max(step.turns, 1)
+    return turns * sum(c[0] for c in costs), turns * sum(c[1] for c in costs)
 
 
 def nbytes(v: Value) -> int:
@@ -155,7 +168,7 @@ def _schedule(
 def _may_overwrite(step: Step, old: Value, new: Value) -> bool:
     """Whether the step that makes ``new`` may write over ``old``: it does not read it, or reads each element just
     before writing it."""
-    if isinstance(step, Callback) or old.layout != new.layout:
+    if not isinstance(step, Kernel) or old.layout != new.layout:
         return False
     return all(v is not old for v in reads(step)) or id(old) in step.inplace
 

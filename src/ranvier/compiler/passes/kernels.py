@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.interpret import evaluate
-from ranvier.compiler.kernel import Access, Callback, Kernel
+from ranvier.compiler.kernel import Access, Callback, Control, Kernel
 from ranvier.compiler.native.contraction import (
     AOperand, Contraction, EpilogueOperand, a_panels_k, a_panels_m, a_rows,
 )  # fmt: skip
@@ -18,6 +18,8 @@ from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.nest import Nest, Operand
 from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
 from ranvier.compiler.native.scatter import Scatter
+from ranvier.compiler.passes.control import control_step
+from ranvier.compiler.passes.copies import extent, store_part
 from ranvier.compiler.passes.fuse import Alignment, Group, input_alignment
 from ranvier.compiler.passes.simplify import uniform
 from ranvier.compiler.views import VIEWS, row_strides, view
@@ -28,13 +30,20 @@ __all__ = ["build"]
 _PASS_THROUGH = frozenset({"copy", "reshape", "broadcast_to", "alias", "stop_gradient"})
 
 
-def build(graph: Graph, groups: Sequence[Group], isa: Any, checked: bool = False) -> list[Kernel | Callback]:
-    """The kernels of all groups, in order."""
+Step = Kernel | Callback | Control
+
+
+def build(
+    graph: Graph, groups: Sequence[Group], isa: Any, checked: bool, compile_body: Callable[[Graph], Any]
+) -> list[Step]:
+    """The kernels of all groups, in order; ``compile_body`` makes the plans inside loops and branches."""
     needed = _needed_outside(graph, groups)
-    kernels: list[Kernel | Callback] = []
+    kernels: list[Step] = []
     for group in groups:
         stored = [v for v in group.members if id(v) in needed and v.size]
-        if group.kind == "solo":
+        if group.members[0].op in ("scan", "cond", "while"):
+            kernels.append(control_step(group.members, checked, compile_body))
+        elif group.kind == "solo":
             kernels.extend(_solo(group.members, isa, checked))
         elif not stored:
             continue
@@ -329,24 +338,12 @@ class _Contract(_Body):
         return Kernel(spec, self.accesses, writes, self.group.members, tiles)
 
 
-def extent(v: Value) -> int:
-    """Elements of memory that a value takes: whole panels, and vectors padded to whole panels."""
-    if v.layout:
-        *batch, rows, columns = v.shape
-        return (batch[0] if batch else 1) * rows * -(-columns // v.layout) * v.layout
-    return v.size + SLACK
-
-
-SLACK = 64
-"""Elements behind every buffer of a plan that may be read and written: vectors are used in whole panels."""
-
-
 # -- nodes with kernels of their own ------------------------------------------------------------------------------
 
 
-def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Kernel | Callback]:
+def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Step]:
     v = members[0]
-    if v.size == 0 and v.op not in ("scan", "cond", "while"):
+    if v.size == 0:
         return []
     if v.op == "relayout":
         return [_relayout(v, isa)]
@@ -359,37 +356,23 @@ def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Kernel | Ca
     return [_callback(members)]
 
 
-def _store_part(v: Value, x: Value | None, offset: int, strides: tuple[int, ...], dims: tuple[int, ...], checked: bool) -> Kernel:
-    """A map that writes ``x`` (zeros if None) into part of ``v``."""
-    dims, strides = (dims, strides) if dims else ((1,), (0,))
-    out = Operand(v.dtype.name, strides, offset, extent(v))
-    if x is None:
-        body = (Instr("const", v.dtype.name, (), (0,)),)
-        return Kernel(Nest(dims, "none", (out,), body, ((0, 0),), 0, checked), [Access(v)], [0], [v])
-    seen = view(x)
-    source = Operand(x.dtype.name, seen.strides or (0,), seen.offset, extent(seen.root))
-    body = (Instr("load", x.dtype.name, (), (0,)),)
-    spec = Nest(dims, "none", (source, out), body, ((1, 0),), 0, checked)
-    return Kernel(spec, [Access(seen.root), Access(v)], [1], [v])
-
-
-def _concatenate(v: Value, checked: bool) -> list[Kernel | Callback]:
+def _concatenate(v: Value, checked: bool) -> list[Step]:
     axis, strides, at = v.attrs["axis"], row_strides(v.shape), 0
-    kernels: list[Kernel | Callback] = []
+    kernels: list[Step] = []
     for x in v.inputs:
         if x.size:
-            kernels.append(_store_part(v, x, at * strides[axis], strides, x.shape, checked))
+            kernels.append(store_part(v, x, at * strides[axis], strides, x.shape, checked))
         at += x.shape[axis]
     return kernels
 
 
-def _embed(v: Value, checked: bool) -> list[Kernel | Callback]:
+def _embed(v: Value, checked: bool) -> list[Step]:
     strides, x = row_strides(v.shape), v.inputs[0]
-    kernels: list[Kernel | Callback] = [_store_part(v, None, 0, strides, v.shape, checked)]
+    kernels: list[Step] = [store_part(v, None, 0, strides, v.shape, checked)]
     if x.size:
         offset = sum(a * s for a, s in zip(v.attrs["starts"], strides, strict=True))
         steps = tuple(s * c for s, c in zip(strides, v.attrs["steps"], strict=True))
-        kernels.append(_store_part(v, x, offset, steps, x.shape, checked))
+        kernels.append(store_part(v, x, offset, steps, x.shape, checked))
     return kernels
 
 
@@ -429,10 +412,4 @@ def _scatter(v: Value, checked: bool) -> Kernel:
 
 def _callback(members: Sequence[Value]) -> Callback:
     v = members[0]
-    outputs = [m for m in members if m.op == "project"] or [v]
-
-    def function(arrays: list[Any]) -> list[Any]:
-        made = evaluate(v, arrays)
-        return [made[m.attrs["index"]] for m in outputs] if isinstance(made, list) else [made]
-
-    return Callback(list(v.inputs), list(outputs), function, members)
+    return Callback(list(v.inputs), [v], lambda arrays: [evaluate(v, arrays)], members)
