@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,17 +18,19 @@ class Parser(argparse.ArgumentParser):
     """A parser whose help ends with examples.
 
     Args:
+        description: what the command does.
         examples: command lines to show.
         after: text to show after them.
         **options: as for argparse.
     """
 
-    def __init__(self, *, examples: Sequence[str] = (), after: str = "", **options: Any):
-        self.examples, self.after = tuple(examples), after
+    def __init__(self, *, description: str = "", examples: Sequence[str] = (), after: str = "", **options: Any):
+        self.about, self.examples, self.after = description, tuple(examples), after
         parts = ["examples:\n" + "\n".join(f"  {line}" for line in examples)] if examples else []
         epilog = "\n\n".join([*parts, after] if after else parts)
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(epilog=epilog, formatter_class=formatter, allow_abbrev=False, **options)
+        wrapped = textwrap.fill(description, 79)  # the formatter leaves texts as they are
+        super().__init__(description=wrapped, epilog=epilog, formatter_class=formatter, allow_abbrev=False, **options)
 
 
 def common(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:

@@ -24,8 +24,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ranvier.cli import datasets, evaluate, explain, predict, train
 from ranvier.cli.arguments import Parser, common
+from ranvier.cli.datasets import add as add_datasets
+from ranvier.cli.evaluate import add as add_evaluate
+from ranvier.cli.explain import add as add_explain
+from ranvier.cli.predict import add as add_predict
+from ranvier.cli.train import add as add_train
 from ranvier.errors import RanvierError, UserError
 
 __all__ = ["EXIT_CODES", "build_parser", "main"]
@@ -38,7 +42,7 @@ EXIT_CODES = {
     141: "whoever was reading the output went away",
 }
 
-_VERBS = (train, predict, evaluate, explain, datasets)
+_VERBS = (add_train, add_predict, add_evaluate, add_explain, add_datasets)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,8 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ranvier {__version__}", help="print the version")
     common(parser, default=False)
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands", parser_class=Parser)
-    for verb in _VERBS:
-        verb.add(verbs)
+    for add in _VERBS:
+        add(verbs)
     return parser
 
 

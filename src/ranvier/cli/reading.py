@@ -83,7 +83,8 @@ def _reason(error: Exception) -> str:
 
 def _read_npz(path: str) -> Table:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # NumPy leaves a file that it opened itself open when it is damaged.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = arrays.files
             key = next((name for name in _X_KEYS if name in names), names[0] if len(names) == 1 else None)
             if key is None:
