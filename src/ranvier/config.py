@@ -59,6 +59,10 @@ SWITCHES: dict[str, Switch] = {
         Switch("cache_mb", _count, 256, "size limit of the folder of compiled kernels, in MiB"),
         Switch("checked", _boolean, False, "guard pages and bounds tests in compiled code (slow)"),
         Switch("data_dir", str, "", "folder of downloaded data sets; empty: the user's cache folder"),
+        Switch(
+            "denormals", str, "flush", "numbers below the smallest normal one in compiled code: flush treats them as zero",
+            ("flush", "keep"),
+        ),
         Switch("isa", str, "auto", "vector instructions to compile for", ("auto", "avx512", "avx2", "neon")),
         Switch("threads", _count, 0, "threads of compiled functions; 0: what affinity and container limits allow"),
         Switch("verify", _boolean, False, "check the graph after every compiler pass"),

@@ -17,7 +17,7 @@ from ranvier import config, tree
 from ranvier.compiler.graph import Graph, format_graph
 from ranvier.compiler.reference import ReferenceExecutor
 from ranvier.compiler.trace import trace
-from ranvier.dtypes import DType
+from ranvier.dtypes import FROM_NUMPY, DType
 from ranvier.errors import ArgumentError, TraceError
 from ranvier.ops.table import state
 from ranvier.tensor import Tensor, as_tensor
@@ -33,6 +33,7 @@ class Specialisation:
     def __init__(self, graph: Graph, structure: Any, dtypes: Sequence[DType]):
         self.graph, self.structure, self.dtypes = graph, structure, tuple(dtypes)
         self.results = [(v.shape, v.dtype) for v in graph.results]
+        self._single = tree.flatten(0)[1] == structure
         if config.get("backend") == "reference":
             self.executor: Any = ReferenceExecutor(graph)
         else:
@@ -43,6 +44,8 @@ class Specialisation:
     def call(self, arrays: Sequence[np.ndarray], steps: int) -> Any:
         """Run ``steps`` times; the outputs of the last run in the function's own structure."""
         out = self.executor.run(arrays, steps)
+        if self._single:
+            return Tensor._wrap(out[0], self.results[0][1])
         tensors = [Tensor._wrap(a, dtype) for a, (_, dtype) in zip(out, self.results, strict=True)]
         return tree.unflatten(self.structure, tensors)
 
@@ -57,6 +60,7 @@ class Jitted:
     def __init__(self, function: Callable[..., Any]):
         self._function = function
         self._made: dict[Any, Specialisation] = {}
+        self._quick: dict[Any, Specialisation] = {}
         self.traces = 0
         functools.update_wrapper(self, function)
 
@@ -107,8 +111,33 @@ class Jitted:
     def __call__(self, *args: Any) -> Any:
         if state.trace is not None:
             return self._function(*args)  # inside another trace its ops join that trace
-        found, arrays = self._find(args)
+        quick = self._quick_find(args)
+        found, arrays = self._find(args) if quick is None else quick
         return found.call(arrays, 1)
+
+    def _quick_find(self, args: tuple[Any, ...]) -> tuple[Specialisation, list[np.ndarray]] | None:
+        """The specialisation for plain arrays and tensors, without taking nests apart."""
+        arrays, key = [], []
+        for x in args:
+            kind = type(x)
+            if kind is Tensor:
+                if x._data is None:
+                    return None
+                arrays.append(x._data)
+                key.append((x._shape, x._dtype))
+            elif kind is np.ndarray:
+                arrays.append(x)
+                key.append((x.shape, x.dtype))
+            else:
+                return None
+        quick = tuple(key)
+        found = self._quick.get(quick)
+        if found is None:
+            if not (args and all(type(x) is Tensor or x.dtype in FROM_NUMPY for x in args)):
+                return None
+            found, arrays = self._find(args)
+            self._quick[quick] = found
+        return found, arrays
 
     def run(self, steps: int, *args: Any) -> Any:
         """Run the function ``steps`` times in one native call; variables carry over from one run to the next.

@@ -152,7 +152,7 @@ class Program:
     """The driver's table for a plan.
 
     Attributes:
-        table: the instructions.
+        table: the instructions, at ``address``.
         steps: for each instruction, the step of the outermost plan that it belongs to, or None.
         pointers: the buffer addresses that the instructions point to.
         patches: for each argument, the entries of ``pointers`` that hold its address, and the bytes behind it.
@@ -165,6 +165,7 @@ class Program:
         self.patches: list[list[tuple[int, int]]] = [[] for _ in range(arguments)]
         self.pointers = np.zeros(0, np.int64)
         self.table = np.zeros((0, 8), np.int64)
+        self.address = 0
 
 
 def make_program(
@@ -307,4 +308,5 @@ class _Writer:
             if row[0] == Op.KERNEL:
                 row[2] = base + 8 * row[2]
         made.table = program(made.rows)
+        made.address = made.table.ctypes.data
         return made

@@ -72,6 +72,8 @@ class NativeExecutor:
         self.threads = limit if sum(map(seconds, self.plan.steps)) > _PARALLEL_SECONDS else 1
         self._lock = threading.RLock()
         self._state = np.zeros(8, np.int64)
+        self._state[2] = config.get("denormals") == "flush"
+        self._state_address = self._state.ctypes.data
         self._memory = Memory(self.plan, self.checked)
         self._homes: list[Home] = []
         self._arguments: list[Any] = [None] * len(self.plan.graph.arguments)
@@ -170,11 +172,13 @@ class NativeExecutor:
             if array is self._arguments[i]:
                 continue
             ready = to_memory(array, value.dtype)
-            if ready.ctypes.data % ready.itemsize:
+            address = ready.__array_interface__["data"][0]
+            if address % ready.itemsize:
                 ready = ready.copy()
+                address = ready.ctypes.data
             self._arguments[i] = ready
             for at, offset in made.patches[i]:
-                made.pointers[at] = ready.ctypes.data + offset
+                made.pointers[at] = address + offset
         return made
 
     def run(self, arrays: Sequence[np.ndarray], steps: int) -> list[np.ndarray]:
@@ -182,7 +186,7 @@ class NativeExecutor:
         with self._lock:
             made = self._prepare(arrays)
             self._state[:2] = 0
-            self.machine.runtime.run(made.table.ctypes.data, steps, self.threads, self._state.ctypes.data)
+            self.machine.runtime.run(made.address, steps, self.threads, self._state_address)
             self._finish()
             return [from_memory(self._array(v) if fixed is None else fixed, v.dtype) for v, fixed in self._results]
 
@@ -210,9 +214,7 @@ class NativeExecutor:
             cycles = np.zeros(len(made.table), np.int64)
 
             def run(count: int, counters: int) -> None:
-                self.machine.runtime.run(
-                    made.table.ctypes.data, count, self.threads, self._state.ctypes.data, counters
-                )
+                self.machine.runtime.run(made.address, count, self.threads, self._state_address, counters)
 
             run(1, 0)
             measured = profile_plan(

@@ -19,12 +19,13 @@ thread reads next needs its barrier. ADD, SET, CALLBACK, the two conditional jum
 done by thread 0 alone, and the decision is handed to the others through a barrier, so that all threads take the same
 path whatever happens to the tested value meanwhile.
 
-``state`` is an array of int64: word 0 is an error code, word 1 a request to stop. A step in which an error turns up is
+``state`` is an array of int64: word 0 is an error code, word 1 a request to stop, word 2 asks for denormal numbers to be
+treated as zero while the program runs (0: they stay what IEEE 754 says). A step in which an error turns up is
 the last one (it is left at once at the next conditional jump); a request to stop is honoured when a step is complete.
 
 The threads (native ones, that never touch Python) are shared by the whole process: see ``pool.py``. The driver is
-written with the builder like any kernel and is cached with them. Floating-point modes are left alone: denormal numbers
-stay what IEEE 754 says.
+written with the builder like any kernel and is cached with them. The floating-point mode of the calling thread is put
+back when a run ends.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Runtime:
             program_address: of the table made by :func:`program`.
             steps: how often.
             threads: on how many threads, the calling one included.
-            state_address: of the state: at least two int64.
+            state_address: of the state: at least three int64.
             profile_address: of an int64 for each instruction, to which the cycles that thread 0 spends on it are
                 added (waiting at its barrier included); 0 for none.
 
