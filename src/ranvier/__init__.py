@@ -1,6 +1,20 @@
 """Ranvier: deep learning whose whole training step is one native call."""
 
-from ranvier import config, dtypes, errors, ops, random
+from ranvier import (
+    activations,
+    callbacks,
+    config,
+    dtypes,
+    errors,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    ops,
+    optimizers,
+    random,
+    regularizers,
+)
 from ranvier.autodiff import (
     check_gradients,
     custom_gradient,
@@ -26,6 +40,8 @@ from ranvier.dtypes import (
     uint8,
 )
 from ranvier.jit import Jitted, jit
+from ranvier.layers import Input
+from ranvier.models import Model, Sequential, load_model
 from ranvier.ops.contraction import dot, matmul, outer, tensordot
 from ranvier.ops.control import cond, scan, while_loop
 from ranvier.ops.creation import arange, eye, full, linspace, ones, zeros

@@ -100,11 +100,13 @@ class Segment:
     Attributes:
         step: the compiled function.
         steps: how often.
-        seconds: measured time of one step, 0 before the first.
+        seconds: measured time of one step, 0 before any.
+        ramp: how many steps one call may do at most for now.
+        warm: the first call, which compiles, has been made.
     """
 
     def __init__(self, step: Jitted, steps: int):
-        self.step, self.steps, self.seconds = step, steps, 0.0
+        self.step, self.steps, self.seconds, self.ramp, self.warm = step, steps, 0.0, 8, False
 
 
 class Engine:

@@ -58,25 +58,14 @@ def chunks(segment: Segment, args: Sequence[Any], single: bool = False) -> Itera
     """
     done, clock = 0, time.perf_counter
     while done < segment.steps:
-        left = segment.steps - done
-        if single or segment.seconds < 0:
-            count = 1
-        elif segment.seconds == 0:  # the first call compiles; its time says nothing
-            count = 1
-        else:
-            count = min(left, max(int(CHUNK_SECONDS / segment.seconds), 1))
+        count = 1
+        if not single and segment.seconds:
+            count = min(segment.steps - done, max(int(CHUNK_SECONDS / segment.seconds), 1), segment.ramp)
         start = clock()
         result = segment.step.run(count, *args)
-        _learn(segment, (clock() - start) / count, count)
+        if segment.warm:
+            segment.seconds = max((clock() - start) / count, 1e-7)
+            segment.ramp *= 8  # the first measurements are rough: do not bet a long call on them
+        segment.warm = True  # the first call compiled; its time said nothing
         done += count
         yield done, result
-
-
-def _learn(segment: Segment, seconds: float, count: int) -> None:
-    """Take a measured time into account. After the first step, the next few are a guess of 1/64 of a chunk each."""
-    if segment.seconds == 0:
-        segment.seconds = min(seconds, CHUNK_SECONDS / 64)
-    elif count >= 16 or seconds > segment.seconds:
-        segment.seconds = max(seconds, 1e-7)
-    else:
-        segment.seconds = max(seconds, segment.seconds / 8)

@@ -1,0 +1,64 @@
+"""Making a model's weights from the shape of its input alone: the model is traced once on symbols.
+
+Nothing is computed: the trace calls every layer with a symbolic tensor, and each layer makes its weights when it meets
+its first input. If that fails somewhere, all layers become as they were before, and so does the random generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ranvier import random
+from ranvier.compiler.trace import trace
+from ranvier.dtypes import DType
+from ranvier.tensor import Tensor
+from ranvier.tree import unflatten
+
+__all__ = ["all_or_nothing", "output_of"]
+
+OPEN = 2  # what stands for an open batch axis while tracing; 1 would broadcast
+
+
+def output_of(function: Callable[[Tensor], Any], shape: Sequence[int | None], dtype: DType) -> Any:
+    """What a function of one tensor returns for a shape: (shape, dtype) pairs, with the batch axis open if it was.
+
+    Args:
+        function: a layer or model.
+        shape: of the input; only the batch axis may be open.
+        dtype: of the input.
+    """
+    sizes = tuple(OPEN if n is None else n for n in shape)
+    example = Tensor._wrap(np.broadcast_to(np.zeros((), dtype.numpy), sizes), dtype)
+    graph, structure = trace([example], lambda symbols: function(symbols[0]))
+    open_batch = bool(shape) and shape[0] is None
+    found = []
+    for value in graph.results:
+        first = None if open_batch and value.shape[:1] == (OPEN,) else value.shape[:1]
+        found.append(((None, *value.shape[1:]) if first is None else value.shape, value.dtype))
+    return unflatten(structure, found)
+
+
+@contextmanager
+def all_or_nothing(model: Any) -> Iterator[None]:
+    """If the block fails, layers that it built are as before, unbuilt, and no random numbers have been used up.
+
+    Args:
+        model: a model or layer.
+    """
+    fresh = [layer for layer in model._tree() if not layer.built]
+    before = [(layer, dict(vars(layer)), len(layer._own), len(layer._penalised)) for layer in fresh]
+    state = random.default_generator.state.numpy() if fresh else None
+    try:
+        yield
+    except BaseException:
+        for layer, attributes, own, penalised in before:
+            vars(layer).clear()
+            vars(layer).update(attributes)
+            del layer._own[own:], layer._penalised[penalised:]
+        if state is not None:
+            random.default_generator.state.assign(state)
+        raise
