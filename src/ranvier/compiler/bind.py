@@ -178,7 +178,7 @@ def make_program(
         memory: its memory.
         homes: where its variables live now.
         code: id of a kernel -> address of its code.
-        callback: the address of a native function for a callback or a ``(value, variable)`` copy.
+        callback: the address of a native function for a callback.
     """
     writer = _Writer(Program(len(plan.graph.arguments)), memory, homes, code, callback)
     writer.outermost(plan)
@@ -193,9 +193,6 @@ class _Writer:
     def outermost(self, plan: Plan) -> None:
         self.plan(plan, outer=True)
         self.current = None
-        for pair in plan.copies:
-            self.barrier()
-            self.row(Op.CALLBACK, self.callback(pair), 0)
         self.row(Op.END)
 
     def row(self, *words: int) -> int:

@@ -26,7 +26,7 @@ from ranvier.compiler.native.runtime import CALLBACK, Runtime, default_threads
 from ranvier.compiler.native.target import Isa, host_isa
 from ranvier.compiler.passes.copies import extent
 from ranvier.compiler.pipeline import compile_plan
-from ranvier.compiler.plan import Plan, nbytes
+from ranvier.compiler.plan import Plan
 from ranvier.compiler.storage import Home, from_memory, to_memory
 from ranvier.compiler.views import view
 from ranvier.errors import InternalError, ResourceError
@@ -118,9 +118,9 @@ class NativeExecutor:
             home.push()
         return home
 
-    def _callback(self, what: Any) -> int:
-        """The address of a native function that runs a callback, or copies a value into a variable."""
-        function = self._run_callback(what) if isinstance(what, Callback) else self._copy_back(*what)
+    def _callback(self, step: Callback) -> int:
+        """The address of a native function that runs a callback."""
+        function = self._run_callback(step)
 
         def call(_: int) -> None:
             try:
@@ -141,17 +141,6 @@ class NativeExecutor:
             arrays = [from_memory(self._array(x), x.dtype) for x in step.inputs]
             for v, made in zip(step.outputs, step.function(arrays), strict=True):
                 self._array(v)[...] = to_memory(np.asarray(made), v.dtype).reshape(v.shape)
-
-        return run
-
-    def _copy_back(self, new: Value, index: int) -> Any:
-        target = self._variable_values()[index]
-
-        def run() -> None:
-            if target.layout:
-                ctypes.memmove(self._homes[index].address, self._memory.locate(new).base, nbytes(target))
-            else:
-                self._array(target)[...] = self._array(new)
 
         return run
 

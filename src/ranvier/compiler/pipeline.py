@@ -43,4 +43,4 @@ def compile_plan(graph: Graph, isa: Any, checked: bool = False) -> Plan:
     """The plan of a graph for an instruction set."""
     final = stages(graph, isa)["layout"]
     steps = build(final, fuse(final), isa, checked, lambda body: compile_plan(body, isa, checked))
-    return make_plan(final, steps)
+    return make_plan(final, steps, checked)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.kernel import Callback, Control, Kernel
-from ranvier.compiler.passes.copies import extent
+from ranvier.compiler.passes.copies import extent, flat_copy
 from ranvier.compiler.storage import memory_dtype
 from ranvier.compiler.views import view
 
@@ -42,7 +42,6 @@ class Plan:
         places: id of a value -> its place.
         constants: values of constants that lie in memory.
         arena: bytes of the arena.
-        copies: (new value, variable) pairs to be copied after the last kernel, where updating in place was unsafe.
         keep: values that must stay alive because ``places`` knows them by id.
     """
 
@@ -51,7 +50,6 @@ class Plan:
     places: dict[int, Place]
     constants: list[Value]
     arena: int
-    copies: list[tuple[Value, int]]
     keep: list[Value] = field(default_factory=list)
 
     @property
@@ -95,7 +93,7 @@ def writes(step: Step) -> list[Value]:
     return list(step.outputs)
 
 
-def make_plan(graph: Graph, steps: Sequence[Step]) -> Plan:
+def make_plan(graph: Graph, steps: Sequence[Step], checked: bool = False) -> Plan:
     """Order the steps and give every value its place."""
     places: dict[int, Place] = {}
     constants: list[Value] = []
@@ -112,8 +110,9 @@ def make_plan(graph: Graph, steps: Sequence[Step]) -> Plan:
     for new, index in inplace:
         places[id(new)] = Place("variable", index, nbytes(new))
     arena = _allocate(graph, ordered, places, copies)
+    ordered = ordered + [flat_copy(graph.inputs[first + index], new, checked) for new, index in copies]
     keep.extend(v for s in ordered for v in (*reads(s), *writes(s)))
-    return Plan(graph, ordered, places, constants, arena, copies, keep + graph.outputs + graph.inputs)
+    return Plan(graph, ordered, places, constants, arena, keep + graph.outputs + graph.inputs)
 
 
 def _constants(graph: Graph, steps: Sequence[Step]) -> list[Value]:

@@ -8,7 +8,7 @@ from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.nest import Nest, Operand
 from ranvier.compiler.views import row_strides, view
 
-__all__ = ["SLACK", "copy_kernel", "extent", "store_part"]
+__all__ = ["SLACK", "copy_kernel", "extent", "flat_copy", "store_part"]
 
 SLACK = 64
 """Elements behind every buffer of a plan that may be read and written: vectors are used in whole panels."""
@@ -41,3 +41,12 @@ def store_part(
 def copy_kernel(target: Value, source: Value, checked: bool) -> Kernel:
     """A map that copies ``source`` (read through views) to ``target``, both in rows."""
     return store_part(target, source, 0, row_strides(target.shape), target.shape, checked)
+
+
+def flat_copy(target: Value, source: Value, checked: bool) -> Kernel:
+    """A map that copies all the memory of ``source`` (not a view) to ``target`` of the same layout."""
+    size = extent(target) if target.layout else max(target.size, 1)
+    operands = tuple(Operand(x.dtype.name, (1,), 0, extent(x)) for x in (source, target))
+    body = (Instr("load", source.dtype.name, (), (0,)),)
+    spec = Nest((size,), "none", operands, body, ((1, 0),), 0, checked)
+    return Kernel(spec, [Access(source), Access(target)], [1], [target])

@@ -255,7 +255,10 @@ def input_alignment(v: Value, x: Value, alignment: Alignment, group: Group) -> A
         rest = iter(_along(v, alignment))
         return tuple(None if n == 1 else next(rest) for n in x.shape)
     extra = len(alignment) - x.ndim
-    return tuple(None if n == 1 else alignment[i + extra] for i, n in enumerate(x.shape))
+    along = [alignment[i + extra] for i in range(x.ndim)]
+    return tuple(
+        None if a is None or (n == 1 and group.space[a] != 1) else a for a, n in zip(along, x.shape, strict=True)
+    )
 
 
 def loadable(group: Group, x: Value, wanted: Alignment) -> bool:

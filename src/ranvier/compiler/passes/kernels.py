@@ -151,22 +151,14 @@ class _Nest(_Body):
         else:
             self.dims = group.space or (1,)
 
-    def physical(
-        self, x: Value, strides: Sequence[int], alignment: Alignment, stored: bool = False
-    ) -> tuple[int, ...]:
-        """Strides of ``x`` for each loop, from strides along its own axes.
-
-        A stored vector has whole panels of memory, so that even a single column is stored lane by lane.
-        """
+    def physical(self, x: Value, strides: Sequence[int], alignment: Alignment) -> tuple[int, ...]:
+        """Strides of ``x`` for each loop, from strides along its own axes."""
         out = [0] * len(self.dims)
         w = self.group.layout
-        for axis, (n, stride) in enumerate(zip(x.shape, strides, strict=True)):
-            where = alignment[axis]
-            if where is None or (n == 1 and not stored):
+        for where, stride in zip(alignment, strides, strict=True):
+            if where is None:
                 continue
-            if not w:
-                out[where] = stride
-            elif self.group.kind == "last":
+            if not w or self.group.kind == "last":
                 out[where] = stride
             elif where == 0:
                 out[1] = stride
@@ -252,7 +244,7 @@ class _Nest(_Body):
             if v.layout:
                 strides = self.in_panels(v.shape[0])
             else:
-                strides = self.physical(v, row_strides(v.shape), group.alignment[id(v)], stored=True)
+                strides = self.physical(v, row_strides(v.shape), group.alignment[id(v)])
             at = self.operand(v, 0, strides, written=True)
             stores.append((at, self.at[id(v)]))
             writes.append(at)

@@ -138,7 +138,7 @@ def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[
         if v.op == "matmul" and v.size and v.inputs[0].shape[-1] and v.dtype.is_float:
             new = _contract(v, inputs, to, width)
         elif elementwise(v) and layout:
-            inputs = [to(x, layout) if x.shape == v.shape else _padded(to(x, 0), arguments) for x in inputs]
+            inputs = [to(x, layout) if x.shape == v.shape else _padded(to(x, 0), v, arguments) for x in inputs]
             new = v.like(v.op, inputs, v.attrs)
         elif v.op.startswith("reduce_") and inputs[0].layout and _reducible(inputs[0], v.attrs["axes"]):
             new = v.like(v.op, inputs, v.attrs)
@@ -156,9 +156,9 @@ def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[
     return Graph([made[id(v)] for v in graph.inputs], results + updates, graph.variables, graph.updates)
 
 
-def _padded(x: Value, arguments: set[int]) -> Value:
+def _padded(x: Value, v: Value, arguments: set[int]) -> Value:
     """A row vector in memory that may be read to the end of the last panel: an argument's may not."""
-    if x.ndim and x.shape[-1] > 1 and id(view(x).root) in arguments:
+    if x.ndim and x.shape[-1] == v.shape[-1] and id(view(x).root) in arguments:
         return x.like("copy", [x], {})
     return x
 

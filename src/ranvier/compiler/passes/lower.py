@@ -15,7 +15,7 @@ import numpy as np
 
 from ranvier import dtypes
 from ranvier.compiler.graph import Graph, Value, constant
-from ranvier.compiler.views import view
+from ranvier.compiler.views import VIEWS, view
 
 __all__ = ["lower"]
 
@@ -32,7 +32,8 @@ def lower(graph: Graph) -> Graph:
         return law(made) if law else made
 
     graph = graph.rewrite(rule)
-    graph.outputs = [_materialised(v) for v in graph.outputs]
+    first = len(graph.results)
+    graph.outputs = [_materialised(v) for v in graph.results] + [_new_value(v) for v in graph.outputs[first:]]
     return graph
 
 
@@ -47,6 +48,11 @@ def copy(v: Value) -> Value:
 def _materialised(v: Value) -> Value:
     """An output must lie in its own memory, row by row."""
     return copy(v) if v.op in ("transpose", "slice", "flip", "broadcast_to") or _is_strided_reshape(v) else v
+
+
+def _new_value(v: Value) -> Value:
+    """A variable's new value must have memory of its own, so that old values can still be read."""
+    return copy(v) if v.op in ("input", "const") or v.op in VIEWS else v
 
 
 def _is_strided_reshape(v: Value) -> bool:
