@@ -128,7 +128,7 @@ def test_damaged_files(name: str, content: str | bytes, message: str, tmp_path: 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such file. Expected a \.npy"):
         read_samples(str(tmp_path / "none.npy"))
-    with pytest.raises(DataError, match="a folder. Expected"):
+    with pytest.raises(DataError, match=r"a folder\. Expected"):
         read_samples(str(tmp_path))
 
 

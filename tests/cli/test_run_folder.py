@@ -32,9 +32,13 @@ def test_a_finished_run_gets_its_name() -> None:
 
 
 def test_an_unfinished_run_leaves_nothing() -> None:
-    with pytest.raises(KeyError, match="boom"), RunWriter("digits", "a/b/c") as folder:
-        folder.write_text("x", "y")
-        raise KeyError("boom")
+    def fails() -> None:
+        with RunWriter("digits", "a/b/c") as folder:
+            folder.write_text("x", "y")
+            raise KeyError("boom")
+
+    with pytest.raises(KeyError, match="boom"):
+        fails()
     assert os.listdir(".") == []
 
 
@@ -79,7 +83,7 @@ def test_two_runs_in_the_same_second_get_two_folders(monkeypatch: pytest.MonkeyP
 
 def test_a_place_that_cannot_be_written() -> None:
     Path("file").write_text("")
-    with pytest.raises(DataError, match="the run folder file/out cannot be made: .*Choose a place"):
+    with pytest.raises(DataError, match=r"the run folder file/out cannot be made: .*Choose a place"):
         RunWriter("digits", "file/out")
 
 
@@ -126,7 +130,7 @@ def test_damaged_settings(settings: str, message: str) -> None:
 
 
 def test_what_is_no_run() -> None:
-    with pytest.raises(DataError, match="none: no such run folder. `ranvier train digits` makes one"):
+    with pytest.raises(DataError, match=r"none: no such run folder\. `ranvier train digits` makes one"):
         open_run("none")
     make(None)
     Path("other").mkdir()

@@ -56,6 +56,10 @@ class Console:
         if not self.json:
             print(text, flush=True)
 
+    def warn(self, text: str) -> None:
+        """Something that went wrong, on the standard error."""
+        print(f"ranvier: {text}", file=sys.stderr, flush=True)
+
     def result(self, value: Mapping[str, Any]) -> None:
         """The result for programs, printed with ``--json``."""
         if self.json:
@@ -75,12 +79,13 @@ def plain_data(value: Any) -> Any:
     return value
 
 
-def side_by_side(blocks: Sequence[tuple[str, str]], width: int, gap: int = 3) -> str:
+def side_by_side(blocks: Sequence[tuple[str, str]], width: int, rows: int = 0, gap: int = 3) -> str:
     """Blocks of text, each under its title, in as many columns as fit into ``width``.
 
     Args:
         blocks: ``(title, text)``.
         width: columns of the terminal.
+        rows: the most rows of blocks to show; 0 for all.
         gap: empty columns between blocks.
     """
     from ranvier.diagnose.text import cells
@@ -89,12 +94,13 @@ def side_by_side(blocks: Sequence[tuple[str, str]], width: int, gap: int = 3) ->
         return ""
     wide = max(max(cells(line) for line in (title, *body.split("\n"))) for title, body in blocks)
     count = max(1, (width + gap) // (wide + gap))
-    rows = []
-    for start in range(0, len(blocks), count):
-        columns = [[title, *body.split("\n")] for title, body in blocks[start : start + count]]
+    lines: list[str] = []
+    shown = blocks if not rows else blocks[: rows * count]
+    for start in range(0, len(shown), count):
+        columns = [[title, *body.split("\n")] for title, body in shown[start : start + count]]
         height = max(map(len, columns))
         for line in range(height):
             parts = [column[line] if line < len(column) else "" for column in columns]
-            rows.append((" " * gap).join(part + " " * (wide - cells(part)) for part in parts).rstrip())
-        rows.append("")
-    return "\n".join(rows[:-1])
+            lines.append((" " * gap).join(part + " " * (wide - cells(part)) for part in parts).rstrip())
+        lines.append("")
+    return "\n".join(lines[:-1])

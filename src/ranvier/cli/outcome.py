@@ -25,9 +25,9 @@ from ranvier.diagnose.pictures import Example
 from ranvier.diagnose.report import LayerRow, RunReport, write_report
 from ranvier.diagnose.text import confusion_text, image_text
 
-__all__ = ["Outcome", "explain_stop", "show"]
+__all__ = ["Outcome", "explain_stop", "learned", "show"]
 
-_PICTURES = 4  # mistakes drawn on the terminal
+_PICTURES = 6  # mistakes drawn on the terminal
 _REPORTED = 48  # mistakes drawn in the report
 
 
@@ -81,7 +81,7 @@ class Outcome:
             "epochs": self.epochs,
             "training_seconds": self.seconds,
             "step_seconds": self.step_seconds,
-            "parameters": self.model.count_params(),
+            "parameters": learned(self.model),
             "confusion": self.score.confusion,
         }
 
@@ -127,7 +127,7 @@ class Outcome:
             total=self.score.total,
             figures=[
                 ("Test loss", f"{self.score.loss:.4f}"),
-                ("Parameters", f"{self.model.count_params():,}"),
+                ("Parameters", f"{learned(self.model):,}"),
                 ("Training time", duration(self.seconds)),
                 ("Time per step", duration(self.step_seconds)),
                 ("Epochs", done),
@@ -213,6 +213,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def learned(layer: Any) -> int:
+    """How many numbers a layer or model learns (statistics of the data do not count)."""
+    return sum(weight.size for weight in layer.trainable_weights)
+
+
 def first_kernel(model: Any) -> Any:
     """The incoming weights of the first layer that learns, as a matrix ``(inputs, units)``; None without one."""
     for weight in model.trainable_weights:
@@ -224,13 +229,12 @@ def first_kernel(model: Any) -> Any:
 def layer_rows(model: Any) -> list[LayerRow]:
     """The network as the report's table wants it."""
     rows = []
-    shape: Any = None
+    shape = model.input_shape
     for layer in model.layers:
-        batch_shape = getattr(layer, "batch_shape", None)
-        shape = batch_shape if batch_shape is not None else layer.compute_output_shape(shape or layer.built_shape)
+        shape = layer.compute_output_shape(shape)
         about = layer._describe()
         kind = type(layer).__name__ + (f", {about}" if about and not about.startswith("(") else "")
-        rows.append(LayerRow(layer.name, kind, " × ".join(map(str, shape[1:])), layer.count_params()))
+        rows.append(LayerRow(layer.name, kind, " × ".join(map(str, shape[1:])), learned(layer)))
     return rows
 
 
@@ -260,18 +264,32 @@ def _show_mistakes(outcome: Outcome, console: Console) -> None:
     if not len(found.wrong):
         console.talk("\nno mistakes")
         return
-    pairs = [f"{pair.true} taken for {pair.said} ({pair.times})" for pair in most_confused(found.confusion, names, 5)]
-    console.talk(f"\n{len(found.wrong):,} mistakes, most often: {', '.join(pairs)}")
+    pairs = most_confused(found.confusion, names, 4)
+    often = [f"{pair.true} taken for {pair.said} ({pair.times} times)" for pair in pairs if pair.times > 1]
+    told = f"{len(found.wrong):,} mistakes" if len(found.wrong) > 1 else "1 mistake"
+    console.talk(f"\n{told}{', most often ' if often else ''}{', '.join(often)}")
     if not outcome.recipe.pixels:
         return
     low, high = outcome.recipe.pixels
     style = "auto" if console.unicode else "ascii"
-    blocks = []
+    titles, pictures = [], []
     for row in found.wrong[:_PICTURES]:
         true, said = names[int(outcome.data.y_test[row])], names[int(found.said[row])]
-        title = f"{true} taken for {said}, {100 * found.sure[row]:.0f} % sure"
-        blocks.append((title, image_text(outcome.data.x_test[row], low=low, high=high, style=style)))
-    console.talk("\n" + side_by_side(blocks, console.width))
+        sure = f"{100 * found.sure[row]:.0f} %" if found.sure[row] < 0.995 else "over 99 %"
+        titles.append(f"{true} {'→' if console.unicode else '>'} {said}, {sure}")
+        pictures.append(image_text(outcome.data.x_test[row], low=low, high=high, style=style))
+    console.talk("the surest of them: what it is, what the network says, how sure it is\n")
+    blocks = list(zip(titles, _cropped(pictures), strict=True))
+    console.talk(side_by_side(blocks, console.width, rows=1))
+
+
+def _cropped(pictures: list[str]) -> list[str]:
+    """Pictures without the lines at top and bottom that are empty in all of them."""
+    split = [picture.split("\n") for picture in pictures]
+    full = [index for lines in split for index, line in enumerate(lines) if line.strip()]
+    if not full:
+        return pictures
+    return ["\n".join(lines[min(full) : max(full) + 1]) for lines in split]
 
 
 def explain_stop(outcome: Outcome, path: str) -> None:

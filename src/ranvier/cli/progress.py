@@ -63,7 +63,8 @@ class Progress(Callback):
             self.console.talk(line)
         if done < self.epochs:
             left = (now - self._begun) / done * (self.epochs - done)
-            self._live(f"{self._bar(done)} {line}  {duration(left)} left")
+            shown = [f"{100 * value:.1f} % right" for name, value in (logs or {}).items() if name == "val_accuracy"]
+            self._live("  ".join([f"{self._bar(done)} epoch {done}/{self.epochs}", *shown, f"{duration(left)} left"]))
 
     def on_train_end(self, logs: Any = None) -> None:
         """Leave the line empty for what follows."""

@@ -181,9 +181,9 @@ class Run:
         Raises:
             FileFormatError: the file is damaged or no model.
         """
-        import ranvier as rv
+        from ranvier.models import load_model
 
-        return rv.load_model(self.model_file)
+        return load_model(self.model_file)
 
 
 def open_run(path: str) -> Run:

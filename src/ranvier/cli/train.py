@@ -98,8 +98,10 @@ def choose_settings(recipe: Recipe, args: argparse.Namespace) -> dict[str, Any]:
 
 def build_model(recipe: Recipe, data: TrainingData, settings: dict[str, Any]) -> Any:
     """The network, compiled: normalisation of the raw inputs, hidden layers with dropout, softmax."""
-    import ranvier as rv
     from ranvier.layers import Dense, Dropout, Flatten, Input, Normalization
+    from ranvier.models import Sequential
+    from ranvier.optimizers import Adam
+    from ranvier.optimizers.schedules import CosineDecay
 
     shape = data.x_train.shape[1:]
     # Pixels share one mean and one spread: those at the border, always empty, must not be blown up by their own.
@@ -115,25 +117,26 @@ def build_model(recipe: Recipe, data: TrainingData, settings: dict[str, Any]) ->
         if settings["dropout"]:
             layers.append(Dropout(settings["dropout"]))
     layers.append(Dense(len(data.class_names), activation="softmax"))
-    model = rv.Sequential(layers)
+    model = Sequential(layers)
     steps = settings["epochs"] * math.ceil(len(data.x_train) / settings["batch_size"])
-    rate = rv.optimizers.schedules.CosineDecay(settings["learning_rate"], steps)
-    model.compile(optimizer=rv.optimizers.Adam(rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    rate = CosineDecay(settings["learning_rate"], steps)
+    model.compile(optimizer=Adam(rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
 def _train(recipe: Recipe, data: TrainingData, settings: dict[str, Any], console: Console) -> Any:
     """Build, fit, test; returns the outcome."""
-    import ranvier as rv
-    from ranvier.cli.outcome import Outcome
+    from ranvier import random
+    from ranvier.cli.outcome import Outcome, learned
     from ranvier.cli.progress import Progress
+    from ranvier.errors import NonFiniteError
 
-    rv.set_random_seed(settings["seed"])
+    random.set_random_seed(settings["seed"])
     model = build_model(recipe, data, settings)
     widths = " → ".join(map(str, (math.prod(data.x_train.shape[1:]), *settings["hidden"], len(data.class_names))))
     rate = f"{settings['learning_rate']:g}"
     console.talk(f"{recipe.title}: {len(data.x_train):,} to learn from, {len(data.x_test):,} held out")
-    console.talk(f"network {widths}, {model.count_params():,} numbers; Adam from {rate}, batches of "
+    console.talk(f"network {widths}, {learned(model):,} parameters; Adam from {rate}, batches of "
                  f"{settings['batch_size']}, seed {settings['seed']}\n")  # fmt: skip
     progress = Progress(console, settings["epochs"])
     began = time.perf_counter()
@@ -143,11 +146,17 @@ def _train(recipe: Recipe, data: TrainingData, settings: dict[str, Any], console
             data.x_train, data.y_train, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=0,
             validation_data=(data.x_test, data.y_test), callbacks=[progress],
         )  # fmt: skip
-        status = {"interrupt": "interrupted", "nan": "diverged"}.get(history.stopped_by, "finished")
+        if history.stopped_by == "interrupt":
+            status = "interrupted"
     except KeyboardInterrupt:  # outside of the native calls, where fit does not catch it
         if not progress.history:
             raise
         status = "interrupted"
+    except NonFiniteError as error:  # the weights are those from before the bad step
+        if not progress.history:
+            raise
+        console.warn(error.message)
+        status = "diverged"
     seconds = time.perf_counter() - began
     probabilities = model.predict(data.x_test, batch_size=1024, verbose=0)
     return Outcome(recipe, data, settings, model, status, progress, seconds, probabilities)
