@@ -22,7 +22,8 @@ def add(verbs: Any) -> None:
     )  # fmt: skip
     parser.add_argument("run_path", metavar="RUN", help="a run folder, or a model file")
     parser.add_argument("--step", choices=("train", "predict"), default="train", help="which plan (train)")
-    parser.add_argument("--batch-size", metavar="N", type=arguments.positive, default=32, help="samples in a step (32)")
+    parser.add_argument("--batch-size", metavar="N", type=arguments.positive, help="samples in a step; by default "
+                        "what the run was trained with")  # fmt: skip
     arguments.common(parser)
     parser.set_defaults(run=run)
 
@@ -33,7 +34,46 @@ def run(args: argparse.Namespace) -> int:
 
     trained = open_run(args.run_path)
     model = trained.load()
+    size = args.batch_size or trained.number("batch_size", 32)
+    plan = predict_plan if args.step == "predict" else train_plan
+    text = plan(model, size, max(size, trained.number("training_samples", size)), trained.path)
     model.summary()
-    print()
-    print(model.explain(args.step, batch_size=args.batch_size))
+    print(f"\nthe {'prediction' if args.step == 'predict' else 'training step'} for a batch of {size:,}\n")
+    print(text)
     return 0
+
+
+def predict_plan(model: Any, size: int, rows: int, path: str) -> str:
+    """The plan of a prediction for ``size`` samples."""
+    import numpy as np
+
+    from ranvier.jit import jit
+
+    def predict(x: Any) -> Any:
+        return model(x, training=False)
+
+    return str(jit(predict).explain(np.zeros((size, *model.input_shape[1:]), np.float32)))
+
+
+def train_plan(model: Any, size: int, rows: int, path: str) -> str:
+    """The plan of a training step that takes ``size`` of ``rows`` samples, as ``fit`` runs it.
+
+    Raises:
+        DataError: the model was saved without optimizer and loss.
+    """
+    import numpy as np
+
+    from ranvier.errors import DataError
+    from ranvier.models.preparing import prepare
+
+    if not model.compiled or model.loss is None:
+        raise DataError(
+            f"{path}: the model was saved before compile(), so it has no training step. Use --step predict."
+        )
+    x = np.zeros((rows, *model.input_shape[1:]), np.float32)
+    compiled = model._compiled("explain")
+    y = np.zeros(rows, np.int64) if compiled.kind == "sparse" else np.zeros((rows, *model.output_shape[1:]), np.float32)
+    data = prepare("explain", model, compiled, x, y, None)
+    compiled.optimizer.build(model.trainable_weights)
+    step = model._keeper.engine.segments(compiled, rows, size, training=True)[0].step
+    return str(step.explain(data.x, data.y, np.arange(rows), data.weights))

@@ -24,7 +24,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ranvier.cli.console import plain_data
@@ -167,6 +167,7 @@ class Run:
         class_names: names of the classes, or empty if unknown.
         feature_names: names of the inputs, or empty.
         data: name of the data set it was trained on, or empty.
+        settings: all of settings.json.
     """
 
     path: str
@@ -174,6 +175,13 @@ class Run:
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     data: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def number(self, name: str, default: int) -> int:
+        """A whole number of at least 1 from the settings, or the default."""
+        value = self.settings.get(name)
+        fine = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+        return int(value) if fine else default  # type: ignore[arg-type]
 
     def load(self) -> Any:
         """The model.
@@ -212,6 +220,7 @@ def open_run(path: str) -> Run:
         _names(settings, "class_names", path),
         _names(settings, "feature_names", path),
         str(settings.get("data", "")),
+        settings,
     )
 
 

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from ranvier.cli import outcome
     from ranvier.cli.run_folder import RunWriter
     from ranvier.errors import ArgumentError
+    from ranvier.models.running import Interrupts
 
     console = Console(args.json, args.quiet)
     recipe = RECIPES[args.data_name]
@@ -63,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
     with RunWriter(recipe.name, args.out) as folder:
         data = load_data(recipe, args.data)
         result = _train(recipe, data, settings, console)
-        result.write(folder)
-        path = folder.commit()
+        with Interrupts():  # a second Ctrl-C, pressed while the first is being obeyed, does not lose the run
+            result.write(folder)
+            path = folder.commit()
     outcome.show(result, path, console)
     if result.status == "finished":
         return 0
