@@ -108,7 +108,9 @@ class Compiled:
         plain = [metrics.resolve(m, *arguments) for m in self._given[1]]
         weighted = [metrics.resolve(m, *arguments) for m in self._given[2]]
         taken = {"loss"}
-        for metric in (*plain, *weighted):
+        for metric, prefix in (*((m, "") for m in plain), *((m, "weighted_") for m in weighted)):
+            if metric.name in taken:
+                metric.name = prefix + metric.name
             name, number = metric.name, 1
             while metric.name in taken:
                 metric.name, number = f"{name}_{number}", number + 1
@@ -129,6 +131,10 @@ class Compiled:
         """Loss and metrics as Python numbers (arrays for those that give more than one)."""
         found = {}
         for tracker in self.trackers:
+            if type(tracker).result is Mean.result:  # nearly all are means: no need for ops
+                count = float(tracker.count.numpy())
+                found[tracker.name] = float(np.float32(float(tracker.total.numpy()) / count)) if count else 0.0
+                continue
             value = tracker.result().numpy()
             found[tracker.name] = float(value) if value.ndim == 0 else np.array(value)
         return found

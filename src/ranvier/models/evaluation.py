@@ -43,9 +43,12 @@ def run(
     engine.testing.reset()
     compiled.reset()
     for segment in engine.segments(compiled, data.rows, min(size, data.rows), training=False):
-        for _ in chunks(segment, (data.x, data.y, data.weights)):
-            if stop is not None and stop():
-                return None
+        try:
+            for _ in chunks(segment, (data.x, data.y, data.weights)):
+                if stop is not None and stop():
+                    return None
+        finally:
+            segment.release()
     return compiled.results()
 
 
@@ -79,7 +82,9 @@ def test_on_batch(model: Any, x: Any, y: Any, sample_weight: Any, return_dict: b
     engine = model._keeper.engine
     engine.testing.reset()
     segment = engine.segments(compiled, data.rows, data.rows, training=False)[0]
-    segment.step(data.x, data.y, data.weights)
+    segment.bind(data.x, data.y, data.weights)
+    segment.run(1)
+    segment.release()
     return returned(compiled.results(), return_dict)
 
 

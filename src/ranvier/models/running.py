@@ -48,21 +48,22 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
 
-def chunks(segment: Segment, args: Sequence[Any], single: bool = False) -> Iterator[tuple[int, Any]]:
+def chunks(segment: Segment, args: Sequence[Any], single: bool = False) -> Iterator[tuple[int, int]]:
     """Run a segment's steps in chunks; after each, how many steps are done and what the last one returned.
 
     Args:
         segment: the compiled step, and how often it runs.
-        args: its arguments.
+        args: its arguments (see :meth:`Segment.bind`).
         single: one step at a time.
     """
     done, clock = 0, time.perf_counter
+    segment.bind(*args)
     while done < segment.steps:
         count = 1
         if not single and segment.seconds:
             count = min(segment.steps - done, max(int(CHUNK_SECONDS / segment.seconds), 1), segment.ramp)
         start = clock()
-        result = segment.step.run(count, *args)
+        result = segment.run(count)
         if segment.warm:
             segment.seconds = max((clock() - start) / count, 1e-7)
             segment.ramp *= 8  # the first measurements are rough: do not bet a long call on them

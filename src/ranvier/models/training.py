@@ -26,6 +26,7 @@ from ranvier.variable import Variable
 __all__ = ["Settings", "fit", "train_on_batch"]
 
 SNAPSHOT_SHARE = 0.01  # of the training time at most goes into copies of the weights
+MANY_ROWS = 100_000  # from so many rows in all, drawing their order is worth compiling
 NAN_HINT = "Try a smaller learning rate, clipnorm=1.0 in the optimizer, or look for extreme values in the data."
 
 
@@ -149,11 +150,15 @@ class _Fit:
         self.model, self.compiled, self.data, self.validation = model, compiled, data, validation
         self.settings, self.callbacks, self.history = settings, callbacks, history
         self.clock = model._keeper.engine.training
+        self.segments = model._keeper.engine.segments(compiled, data.rows, settings.batch_size, training=True)
         self.single = callbacks.wants_batches
+        self.many = (settings.epochs - settings.initial_epoch) * data.rows > MANY_ROWS
         self.order: np.ndarray | None = None
         self.progress = Progress(settings.verbose, settings.epochs, data.rows, settings.batch_size)
         self.interrupts = Interrupts()
         self.snapshot = _Snapshot(model, compiled)
+        engine = model._keeper.engine
+        self.segments = engine.segments(compiled, data.rows, settings.batch_size, training=True)
 
     def run(self) -> History:
         """All epochs, and the end."""
@@ -172,6 +177,8 @@ class _Fit:
                         self.history.stopped_by = "callback" if epoch + 1 < s.epochs else None
                         break
         finally:
+            for segment in self.segments:
+                segment.release()
             self.progress.close()
             self.callbacks.call("on_train_end", logs)
         return self.history
@@ -184,7 +191,7 @@ class _Fit:
         self.snapshot.take()
         self.clock.reset()
         compiled.reset()
-        self.order = batch_order(self.data.rows, s.batch_size, bool(s.shuffle), self.order)
+        self.order = batch_order(self.data.rows, s.batch_size, bool(s.shuffle), self.order, self.many)
         if not self.steps(epoch):
             return None
         logs = compiled.results()
@@ -212,12 +219,11 @@ class _Fit:
     def steps(self, epoch: int) -> bool:
         """The steps of an epoch; False if it was cut short."""
         data, before = self.data, 0
-        engine = self.model._keeper.engine
-        for segment in engine.segments(self.compiled, data.rows, self.settings.batch_size, training=True):
+        for segment in self.segments:
             args = (data.x, data.y, self.order, data.weights)
             for done, bad in self.batches(segment, args, before):
-                if int(bad.item()) >= 0:
-                    return self.not_finite(epoch, int(bad.item()))
+                if bad >= 0:
+                    return self.not_finite(epoch, bad)
                 if self.interrupts.seen and before + done < self.progress.steps:
                     self.interrupted()
                     return False
@@ -225,7 +231,7 @@ class _Fit:
             before += segment.steps
         return True
 
-    def batches(self, segment: Segment, args: Sequence[Any], before: int) -> Iterator[tuple[int, Any]]:
+    def batches(self, segment: Segment, args: Sequence[Any], before: int) -> Iterator[tuple[int, int]]:
         """Chunks of steps, or single steps between the callbacks that asked for them."""
         if not self.single:
             yield from chunks(segment, args)
@@ -234,7 +240,7 @@ class _Fit:
         for i in range(segment.steps):
             self.callbacks.call("on_train_batch_begin", before + i, {})
             done, bad = next(turns)
-            if int(bad.item()) < 0:
+            if bad < 0:
                 self.callbacks.call("on_train_batch_end", before + i, self.compiled.results())
             yield done, bad
 
@@ -273,7 +279,8 @@ class _Snapshot:
     """
 
     def __init__(self, model: Any, compiled: Compiled):
-        self.model, self.compiled = model, compiled
+        self.weights = [v for v in model.weights if v.dtype.is_float]
+        self.everything = [*model.variables, *compiled.optimizer.variables]
         self.values: list[tuple[Variable, np.ndarray]] = []
         self.taken, self.cost = -math.inf, 0.0
 
@@ -284,14 +291,13 @@ class _Snapshot:
             return
         if self.values and not self.finite():
             return
-        everything = [*self.model.variables, *self.compiled.optimizer.variables]
-        self.values = [(v, v.numpy()) for v in everything]
+        self.values = [(v, v.numpy()) for v in self.everything]
         self.taken = time.perf_counter()
         self.cost = self.taken - start
 
     def finite(self) -> bool:
         """Whether all weights are."""
-        return all(np.isfinite(v.numpy()).all() for v in self.model.weights if v.dtype.is_float)
+        return all(np.isfinite(v.numpy()).all() for v in self.weights)
 
     def restore(self) -> str:
         """Make sure the weights are finite; what was done about it, as a sentence."""
@@ -314,7 +320,9 @@ def train_on_batch(
         engine = model._keeper.engine
         engine.training.reset()
         segment = engine.segments(compiled, data.rows, data.rows, training=True)[0]
-        bad = segment.step(data.x, data.y, np.arange(data.rows), data.weights)
-        if int(bad.item()) >= 0:
+        segment.bind(data.x, data.y, np.arange(data.rows), data.weights)
+        bad = segment.run(1)
+        segment.release()
+        if bad >= 0:
             raise NonFiniteError(f"train_on_batch: the loss is NaN or infinite; nothing was changed. {NAN_HINT}")
         return evaluation.returned(compiled.results(), return_dict)
