@@ -252,7 +252,8 @@ class _Nest(_Body):
         loaded: dict[int, set[tuple[int, ...]]] = {}
         for a, o in zip(self.accesses, self.operands, strict=True):
             loaded.setdefault(id(a.value), set()).add((o.offset, *o.strides))
-        inplace = frozenset(i for i in kept if len(loaded[i]) == 1)
+        gathered = {id(self.accesses[i.attrs[0]].value) for i in self.instrs if i.op == "gather"}
+        inplace = frozenset(i for i in kept if len(loaded[i]) == 1 and i not in gathered)
         reduce = {"map": "none"}.get(group.kind, group.kind)
         spec = Nest(
             self.dims, reduce, tuple(self.operands), tuple(self.instrs), tuple(stores), self.valid, self.checked
@@ -324,10 +325,10 @@ class _Contract(_Body):
             c="panels" if v.layout else "rows", c_batch=m * n if batch > 1 else 0, c_ld=0 if v.layout else n,
             operands=tuple(self.operands), body=tuple(self.instrs), stores=tuple(stores), isa=self.isa.name,
         )  # fmt: skip
-        tiles = frozenset(
-            id(x.value) for x, o in zip(self.accesses[2:], self.operands, strict=True) if o.mode == "tile"
-        ) - {id(x.value) for x in self.accesses[:2]}
-        return Kernel(spec, self.accesses, writes, self.group.members, tiles)
+        modes = ["product", "product", *(o.mode for o in self.operands)]
+        tiles = {id(x.value) for x, mode in zip(self.accesses, modes, strict=True) if mode == "tile" and not x.offset}
+        others = {id(x.value) for x, mode in zip(self.accesses, modes, strict=True) if mode != "tile" or x.offset}
+        return Kernel(spec, self.accesses, writes, self.group.members, frozenset(tiles - others))
 
 
 # -- nodes with kernels of their own ------------------------------------------------------------------------------

@@ -32,8 +32,10 @@ def lower(graph: Graph) -> Graph:
         return law(made) if law else made
 
     graph = graph.rewrite(rule)
-    first = len(graph.results)
-    graph.outputs = [_materialised(v) for v in graph.results] + [_new_value(v) for v in graph.outputs[first:]]
+    first = len(graph.inputs) - len(graph.variables)
+    updated = {id(graph.inputs[first + i]) for i in graph.updates}
+    results = [_materialised(v, updated) for v in graph.results]
+    graph.outputs = results + [_new_value(v) for v in graph.outputs[len(results) :]]
     return graph
 
 
@@ -45,9 +47,10 @@ def copy(v: Value) -> Value:
     return v.like("copy", [v], {})
 
 
-def _materialised(v: Value) -> Value:
-    """An output must lie in its own memory, row by row."""
-    return copy(v) if v.op in ("transpose", "slice", "flip", "broadcast_to") or _is_strided_reshape(v) else v
+def _materialised(v: Value, updated: set[int]) -> Value:
+    """A result must lie in its own memory, row by row, and not in that of a variable that gets a new value."""
+    arranged = v.op in ("transpose", "slice", "flip", "broadcast_to") or _is_strided_reshape(v)
+    return copy(v) if arranged or id(view(v).root) in updated else v
 
 
 def _new_value(v: Value) -> Value:

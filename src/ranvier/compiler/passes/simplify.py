@@ -148,8 +148,7 @@ def _divide(v: Value) -> Value | None:
     if abs(mantissa) == 0.5 and np.isfinite(value) and v.dtype is not dtypes.bfloat16:
         inverse = np.asarray(1 / value, v.dtype.numpy)  # exact for a power of two
         if np.isfinite(inverse) and inverse != 0 and abs(inverse) >= np.finfo(inverse.dtype).tiny:
-            scalar = constant(inverse, v.dtype, v)
-            return v.like("mul", [x, scalar], {})
+            return _same(v, x.like("mul", [x, constant(inverse, v.dtype, v)], {}))
     return None
 
 
