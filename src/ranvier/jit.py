@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ranvier import config, tree
+from ranvier.compiler.execute import NativeExecutor
 from ranvier.compiler.graph import Graph, format_graph
 from ranvier.compiler.reference import ReferenceExecutor
 from ranvier.compiler.trace import trace
@@ -37,8 +38,6 @@ class Specialisation:
         if config.get("backend") == "reference":
             self.executor: Any = ReferenceExecutor(graph)
         else:
-            from ranvier.compiler.execute import NativeExecutor  # llvmlite loads with the first compilation
-
             self.executor = NativeExecutor(graph)
 
     def call(self, arrays: Sequence[np.ndarray], steps: int) -> Any:
@@ -125,17 +124,17 @@ class Jitted:
                     return None
                 arrays.append(x._data)
                 key.append((x._shape, x._dtype))
-            elif kind is np.ndarray:
+            elif kind is np.ndarray and x.dtype in FROM_NUMPY:
                 arrays.append(x)
                 key.append((x.shape, x.dtype))
+            elif x is None:
+                key.append(None)
             else:
                 return None
         quick = tuple(key)
         found = self._quick.get(quick)
         if found is None:
-            if not (args and all(type(x) is Tensor or x.dtype in FROM_NUMPY for x in args)):
-                return None
-            found, arrays = self._find(args)
+            found, _ = self._find(args)
             self._quick[quick] = found
         return found, arrays
 
@@ -154,7 +153,8 @@ class Jitted:
         """
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise ArgumentError(f"jit.run: expected steps to be a positive integer, got {steps!r}.")
-        found, arrays = self._find(args)
+        quick = self._quick_find(args)
+        found, arrays = self._find(args) if quick is None else quick
         return found.call(arrays, steps)
 
     def graph(self, *args: Any) -> str:

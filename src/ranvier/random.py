@@ -152,11 +152,18 @@ class Generator:
     def permutation(self, n: int) -> Tensor:
         """The numbers 0 to n - 1 in random order (drawn outside compiled functions).
 
+        Each number gets 64 random bits (Philox-4x64 of seed and stream); sorting by them gives the order. The lowest
+        bits are replaced by the number itself, so no two are equal and a plain sort carries the numbers along.
+
         Args:
             n: how many.
         """
-        keys = random_bits(self.next_state(), shape=(n,), word=0)
-        return as_tensor(np.argsort(keys._concrete("permutation"), kind="stable"))
+        seed, stream = self.next_state()._concrete("permutation").tolist()
+        bits = np.uint64(max(n - 1, 1).bit_length())
+        keys = np.random.Philox(key=seed, counter=[0, 0, stream, 0]).random_raw(n)
+        keys = (keys << bits) | np.arange(n, dtype=np.uint64)
+        keys.sort()
+        return as_tensor((keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64))
 
 
 def _floating(name: str, dtype: Any) -> Any:
