@@ -72,7 +72,7 @@ def make(kind: str, case: Case, **more: Any) -> Any:
 
 
 def test_every_layer_has_a_case() -> None:
-    own = [n for n in layers.names() if layers.register.__self__.find(n).__module__.startswith("ranvier.")]
+    own = [n for n in layers.names() if layers.register.__self__.find(n).__module__.startswith("ranvier.layers.")]
     assert own == sorted(CASES)
 
 
@@ -387,7 +387,7 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: layers.Normalization(name="n").build((None, None)), ShapeError, "Normalization 'n': expected known sizes"),
     (lambda: layers.Normalization(name="n").adapt([]), DataError, "Normalization 'n': expected at least one sample"),
     (lambda: layers.Normalization(name="n").adapt(3.0), DataError, "Normalization 'n': expected at least one sample"),
-    (lambda: layers.get(3), ArgumentError, "layer: expected a name, a configuration or a layer object, got 3"),
+    (lambda: layers.get(3), ArgumentError, "layer: expected a name, a configuration or an object, got 3"),
     (lambda: layers.Layer(name="l")(rv.ones(1)), ArgumentError, r"Layer 'l': define call\(self, inputs\)"),
 ]
 

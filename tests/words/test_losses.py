@@ -306,7 +306,7 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: losses.BinaryCrossentropy(label_smoothing=2), ArgumentError, "BinaryCrossentropy: expected label_s"),
     (lambda: losses.CategoricalCrossentropy(label_smoothing="x"), ArgumentError, "CategoricalCrossentropy: exp"),
     (lambda: losses.get("msee"), ArgumentError, r"unknown loss 'msee'. Did you mean 'mse'\? Known names: Bin"),
-    (lambda: losses.get(3), ArgumentError, "loss: expected a name, a configuration or a loss object, got 3"),
+    (lambda: losses.get(3), ArgumentError, "loss: expected a name, a configuration or an object, got 3"),
     (lambda: losses.Loss()(rv.ones(1), rv.ones(1)), ArgumentError, "Loss: define call"),
     (lambda: losses.serialize(losses.get(rv.add)), ArgumentError, "is not registered"),
 ]  # fmt: skip

@@ -172,7 +172,7 @@ class Registry:
         if (isinstance(identifier, base) if base else callable(identifier)) and not inspect.isclass(identifier):
             return identifier
         raise ArgumentError(
-            f"{self.kind}: expected a name, a configuration or a {self.kind} object, got {describe(identifier)}. "
+            f"{self.kind}: expected a name, a configuration or an object, got {describe(identifier)}. "
             f"Known names: {', '.join(self.names())}."
         )
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ranvier import dtypes
-from ranvier.errors import ArgumentError
+from ranvier.errors import ArgumentError, describe
 from ranvier.layers.base import _concretely
 from ranvier.layers.registry import Configurable, Registry, snake_case
-from ranvier.losses.base import fitted_weights, floats, weighted_sum
+from ranvier.losses.base import Loss, fitted_weights, floats, weighted_sum
+from ranvier.losses.base import get as get_loss
 from ranvier.ops import elementwise as e
 from ranvier.ops import reduce as r
 from ranvier.ops.table import no_grad
@@ -184,8 +185,11 @@ class MeanMetricWrapper(ValueMean):
     """The mean of a function of (y_true, y_pred) that returns a number for each sample.
 
     Args:
-        fn: the function.
+        fn: the function, or a loss (by object, name or configuration).
         name: its name in histories; by default the function's.
+
+    Raises:
+        ArgumentError: neither a function nor a loss.
 
     Example:
         >>> from ranvier import losses, metrics
@@ -195,10 +199,14 @@ class MeanMetricWrapper(ValueMean):
     """
 
     def __init__(self, fn: Any, name: str | None = None):
+        if isinstance(fn, str | dict):
+            fn = get_loss(fn)
         if not callable(fn):
-            raise ArgumentError(f"MeanMetricWrapper: expected a function of (y_true, y_pred), got {fn!r}.")
-        super().__init__(name if name is not None else getattr(fn, "__name__", "metric"))
+            raise ArgumentError(f"MeanMetricWrapper: expected a function of (y_true, y_pred), got {describe(fn)}.")
+        usual = fn.name if isinstance(fn, Loss) else getattr(fn, "__name__", "metric")
+        super().__init__(name if name is not None else usual)
         self.fn = fn
 
     def values(self, y_true: Any, y_pred: Any) -> Tensor:
-        return as_tensor(self.fn(as_tensor(y_true), as_tensor(y_pred)))
+        function = self.fn.call if isinstance(self.fn, Loss) else self.fn
+        return as_tensor(function(as_tensor(y_true), as_tensor(y_pred)))

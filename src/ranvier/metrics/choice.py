@@ -44,12 +44,12 @@ def resolve(identifier: Any, y_true_shape: Any, y_pred_shape: Any, from_logits: 
     if identifier in ("crossentropy", "ce"):
         kind: Any = losses.SparseCategoricalCrossentropy if sparse else losses.CategoricalCrossentropy
         kind = losses.BinaryCrossentropy if binary else kind
-        return MeanMetricWrapper(kind(from_logits=from_logits).call, identifier)
+        return MeanMetricWrapper(kind(from_logits=from_logits), identifier)
     try:
         found = get(identifier)
     except ArgumentError as error:
         try:
-            found = MeanMetricWrapper(losses.get(identifier).call)
+            found = MeanMetricWrapper(losses.get(identifier))
         except ArgumentError:
             raise ArgumentError(
                 f"{error.message} Losses are metrics too: {', '.join(losses.names())}.", error.where

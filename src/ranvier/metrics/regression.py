@@ -111,7 +111,7 @@ class R2Score(Metric):
             )
         self.class_aggregation = class_aggregation
         self.num_regressors = whole("R2Score", "num_regressors", num_regressors, 0)
-        self.count = self.add_variable("count")
+        self.count, self.samples = self.add_variable("count"), self.add_variable("samples")
         self.sums: tuple[Variable, ...] = ()  # of y, of y**2 and of squared errors; their size is that of the output
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -135,9 +135,11 @@ class R2Score(Metric):
         if sample_weight is not None:
             flat = fitted_weights(self.name, sample_weight, true.shape[:1], true)
             accumulate(self.count, r.sum(flat))
+            accumulate(self.samples, r.sum(e.astype(e.not_equal(flat, 0), dtypes.float64)))
             w = expand_dims(flat, -1)
         else:
             accumulate(self.count, float(true.shape[0]))
+            accumulate(self.samples, float(true.shape[0]))
         for v, values in zip(self.sums, (true, e.square(true), e.square(true - pred)), strict=True):
             accumulate(v, weighted_sum(values, w, 0))
 
@@ -153,6 +155,7 @@ class R2Score(Metric):
         elif self.class_aggregation == "variance_weighted_average":
             score = ratio(r.sum(score * variation), r.sum(variation))
         if self.num_regressors:
-            rest = n - 1.0 - float(self.num_regressors)
-            score = e.where(rest > 0, 1 - ratio((1 - score) * (n - 1.0), rest), score)
+            samples = self.samples.value
+            rest = samples - 1.0 - float(self.num_regressors)
+            score = e.where(rest > 0, 1 - ratio((1 - score) * (samples - 1.0), rest), score)
         return e.astype(score, dtypes.float32)
