@@ -17,6 +17,8 @@ from ranvier import layers
 from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError
 from ranvier.jit import jit
 
+pytestmark = pytest.mark.smoke
+
 
 class Case(NamedTuple):
     arguments: dict[str, Any]

@@ -14,6 +14,8 @@ from ranvier import losses
 from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError
 from ranvier.jit import jit
 
+pytestmark = pytest.mark.smoke
+
 BATCH, CLASSES = 6, 4
 
 
