@@ -171,7 +171,7 @@ def test_samples_take_the_shape_of_the_model(given: Any, wanted: Any, shape: Any
 @pytest.mark.parametrize(
     ("given", "wanted", "message"),
     [
-        ((5, 13), (30,), r"f: the model takes samples of 30 numbers; the file holds ndarray\(shape=\(5, 13\)"),
+        ((5, 13), (30,), r"f: the model takes samples of 30 numbers, it holds ndarray\(shape=\(5, 13\)"),
         ((5, 28, 28), (8, 8), r"samples of 8 × 8 numbers.*Expected shape \(samples, 8, 8\)"),
         ((0, 8, 8), (8, 8), "holds no samples"),
     ],

@@ -15,6 +15,9 @@ from typing import Any, TextIO
 __all__ = ["Console", "plain_data", "side_by_side"]
 
 
+_ASCII = str.maketrans({"·": ".", "×": "x", "→": ">", "█": "#", "░": ".", "µ": "u"})
+
+
 class Console:
     """The output of one command.
 
@@ -46,15 +49,19 @@ class Console:
         """Whether the stream can show more than ASCII."""
         return "utf" in (self.stream.encoding or "").lower()
 
+    def readable(self, text: str) -> str:
+        """``text`` in ASCII where the stream knows no more."""
+        return text if self.unicode else text.translate(_ASCII)
+
     def talk(self, text: str = "") -> None:
         """Something for people, left out with ``--quiet``."""
         if not self.quiet:
-            print(text, file=self.stream, flush=True)
+            print(self.readable(text), file=self.stream, flush=True)
 
     def tell(self, text: str) -> None:
         """A line of the result for people: printed also with ``--quiet``, but not with ``--json``."""
         if not self.json:
-            print(text, flush=True)
+            print(self.readable(text), flush=True)
 
     def warn(self, text: str) -> None:
         """Something that went wrong, on the standard error."""

@@ -129,7 +129,7 @@ class Outcome:
                 ("Test loss", f"{self.score.loss:.4f}"),
                 ("Parameters", f"{learned(self.model):,}"),
                 ("Training time", duration(self.seconds)),
-                ("Time per step", duration(self.step_seconds)),
+                *([("Time per step", duration(self.step_seconds))] if self.epochs else []),
                 ("Epochs", done),
             ],
             facts=[
@@ -276,7 +276,7 @@ def _show_mistakes(outcome: Outcome, console: Console) -> None:
     for row in found.wrong[:_PICTURES]:
         true, said = names[int(outcome.data.y_test[row])], names[int(found.said[row])]
         sure = f"{100 * found.sure[row]:.0f} %" if found.sure[row] < 0.995 else "over 99 %"
-        titles.append(f"{true} {'→' if console.unicode else '>'} {said}, {sure}")
+        titles.append(f"{true} → {said}, {sure}")
         pictures.append(image_text(outcome.data.x_test[row], low=low, high=high, style=style))
     console.talk("the surest of them: what it is, what the network says, how sure it is\n")
     blocks = list(zip(titles, _cropped(pictures), strict=True))

@@ -72,11 +72,11 @@ class Progress(Callback):
 
     def _bar(self, done: int) -> str:
         full = 20 * done // self.epochs
-        return ("█" * full + "░" * (20 - full)) if self.console.unicode else ("#" * full + "." * (20 - full))
+        return "█" * full + "░" * (20 - full)
 
     def _live(self, text: str) -> None:
         if self.console.live:
-            shown = text[: self.console.width - 1]
+            shown = self.console.readable(text)[: self.console.width - 1]
             print(f"\r\x1b[K{shown}", end="", file=self.console.stream, flush=True)
 
 

@@ -201,7 +201,7 @@ def fit_shape(path: str, x: Array, shape: Sequence[int | None]) -> Array:
     if None not in want and x.ndim > 1 and math.prod(x.shape[1:]) == size and len(want) == 1:
         return x.reshape(len(x), size)
     raise DataError(
-        f"{path}: the model takes samples of {told} numbers; the file holds {describe(x)}. "
+        f"{path}: the model takes samples of {told} numbers, it holds {describe(x)}. "
         f"Expected shape (samples, {', '.join('any' if n is None else str(n) for n in want)})."
     )
 
