@@ -245,6 +245,8 @@ class _Nest(_Body):
                 strides = self.in_panels(v.shape[0])
             else:
                 strides = self.physical(v, row_strides(v.shape), group.alignment[id(v)])
+                # Along a loop of one turn any stride will do; 0 would say that the value is the same for all lanes.
+                strides = tuple(s or int(n == 1) for s, n in zip(strides, self.dims, strict=True))
             at = self.operand(v, 0, strides, written=True)
             stores.append((at, self.at[id(v)]))
             writes.append(at)
