@@ -61,6 +61,11 @@ class Batch:
         return e.astype(places < self.rows, dtypes.float32) if self.padded else None
 
 
+def resident(array: np.ndarray) -> Tensor:
+    """An array as a tensor that shares its memory, although it may be changed: the order of rows is, every epoch."""
+    return Tensor._wrap(array, dtypes.FROM_NUMPY[array.dtype])
+
+
 def rows_of(x: Tensor, index: Tensor) -> Tensor:
     """Rows of resident data. The index is known to be in range, so nothing is traced to make sure."""
     return apply(take_op, (x, index), {"axis": 0})
@@ -117,7 +122,7 @@ class Segment:
             *args: arrays, or None.
         """
         if len(args) != len(self._args) or any(a is not b for a, b in zip(args, self._args, strict=True)):
-            found, arrays = self.step._find(args)
+            found, arrays = self.step._find(tuple(None if a is None else resident(a) for a in args))
             self._args, self._bound = args, (found.executor.run, arrays)
 
     def run(self, count: int) -> int:

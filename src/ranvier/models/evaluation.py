@@ -14,6 +14,7 @@ from ranvier.jit import jit
 from ranvier.models.building import all_or_nothing
 from ranvier.models.compiled import Compiled
 from ranvier.models.data_adapter import Data, checked_count
+from ranvier.models.engine import resident
 from ranvier.models.preparing import inputs, prepare
 from ranvier.models.progress import checked_verbose, line
 from ranvier.models.running import Interrupts, chunks
@@ -135,7 +136,7 @@ def _forward(model: Any, array: np.ndarray, sizes: tuple[int, ...]) -> Any:
         size = next(n for n in sizes if n >= count)
         if size > count:
             batch = np.concatenate([batch, np.broadcast_to(batch[:1], (size - count, *batch.shape[1:]))])
-        leaves, structure = flatten(step(batch))
+        leaves, structure = flatten(step(resident(batch)))
         parts.append([np.asarray(t)[:count] for t in leaves])
     whole = [p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*parts, strict=True)]
     return unflatten(structure, [np.array(a) if not a.flags.writeable else a for a in whole])
@@ -147,7 +148,7 @@ def _remember(model: Any, x: np.ndarray) -> None:
     dtype = model.dtype.numpy
     if model._keeps_integers() and x.dtype.kind not in "f":
         return
-    found, _ = engine.forward_step._find((np.ascontiguousarray(x, dtype),))
+    found, _ = engine.forward_step._find((resident(np.ascontiguousarray(x, dtype)),))
     if len(found.results) != 1 or not isinstance(unflatten(found.structure, found.results), tuple):
         return  # several outputs go the long way
     if len(engine.forward) > 64:
