@@ -1,11 +1,16 @@
-"""Runs every example in the documentation.
+"""Runs every example in the documentation, and follows every link in it.
 
 Markdown (README*.md, CONTRIBUTING.md, docs/*.md): every block marked ``python`` runs, in order, in one namespace per
 file. A block marked ``text`` that follows with nothing but blank lines between must equal what the block printed
-(``...`` stands for anything). Docstrings: every ``>>>`` example of every module of the package runs as a doctest, with
-``rv`` and ``np`` at hand. Warnings are errors. Everything runs in an empty temporary folder with its own kernel cache.
+(``...`` stands for anything). Marked ``text varies``, its figures may differ: times, and what depends on the processor.
+A block runs as a file called ``example.py``, or as its first line says (``# step.py``), so that messages name lines as
+a reader counts them. Links to files and headings of the repository must lead somewhere.
 
-Usage: ``python scripts/docs_check.py [name ...]`` (file names or module names; without names, everything).
+Docstrings: every ``>>>`` example of every module of the package runs as a doctest, with ``rv`` and ``np`` at hand.
+Warnings are errors. Everything runs in an empty temporary folder with its own kernel cache.
+
+Usage: ``python scripts/docs_check.py [--write] [name ...]`` (file names or module names; without names, everything).
+With ``--write`` the ``text`` blocks that are out of date are replaced by what was printed.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import contextlib
 import doctest
 import importlib
 import io
+import linecache
 import os
 import pkgutil
 import re
@@ -23,11 +29,25 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\w+\.py)\n")
+FIGURE = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+class Example(NamedTuple):
+    """A Python block: its first line in the page, its code, and what it must print (None: anything)."""
+
+    line: int
+    source: str
+    expected: str | None
+    varies: bool = False
+    span: tuple[int, int] = (0, 0)  # of the expected text in the page
 
 
 def pages() -> list[Path]:
@@ -35,37 +55,96 @@ def pages() -> list[Path]:
     return sorted([*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
 
-def examples(text: str) -> Iterator[tuple[int, str, str | None]]:
-    """Line number, source and expected output (or None) of each Python block."""
+# -- pages --------------------------------------------------------------------------------------------------------
+
+
+def examples(text: str) -> Iterator[Example]:
+    """The Python blocks of a page."""
     blocks = list(BLOCK.finditer(text))
     for position, block in enumerate(blocks):
         if block[1] != "python":
             continue
-        expected = None
+        line = text.count("\n", 0, block.start()) + 2
         follower = blocks[position + 1] if position + 1 < len(blocks) else None
         if follower is not None and follower[1] == "text" and not text[block.end() : follower.start()].strip():
-            expected = follower[2]
-        yield text.count("\n", 0, block.start()) + 2, block[2], expected
+            yield Example(line, block[3], follower[3], "varies" in follower[2], follower.span(3))
+        else:
+            yield Example(line, block[3], None)
 
 
-def run_page(path: Path) -> list[str]:
-    """Run the blocks of one page; returns a message per failure."""
+def agrees(example: Example, printed: str) -> bool:
+    """Whether a block printed what the page says."""
+    expected = example.expected or ""
+    if example.varies:
+        expected, printed = (FIGURE.sub("#", " ".join(text.split())) for text in (expected, printed))
+    return doctest.OutputChecker().check_output(expected, printed, FLAGS)
+
+
+def run_block(source: str, namespace: dict[str, Any]) -> str:
+    """Run one block; what it printed."""
+    named = FILE.match(source)
+    name = named[1] if named else "example.py"
+    # Messages quote the source line; the name must not be that of a file, so that the cache is believed.
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, name, "exec"), namespace)  # noqa: S102 - running the page's own code is the purpose
+    return printed.getvalue()
+
+
+def run_page(path: Path, write: bool = False) -> list[str]:
+    """Run the blocks of one page; returns a message per failure. With ``write``, outdated outputs are replaced."""
     failures: list[str] = []
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for line, source, expected in examples(path.read_text(encoding="utf-8")):
-        where = f"{path.relative_to(ROOT)}:{line}"
-        printed = io.StringIO()
+    text = path.read_text(encoding="utf-8")
+    changes: list[tuple[tuple[int, int], str]] = []
+    for example in examples(text):
+        where = f"{path.relative_to(ROOT)}:{example.line}"
         try:
-            # Blank lines before the code make the line numbers of a traceback those of the page.
-            code = compile("\n" * (line - 1) + source, str(path), "exec")
-            with contextlib.redirect_stdout(printed):
-                exec(code, namespace)  # noqa: S102 - running the page's own code is the purpose
+            printed = run_block(example.source, namespace)
         except Exception:  # noqa: BLE001 - whatever an example raises is reported
             failures.append(f"{where}: the example raised\n{traceback.format_exc()}")
             break  # later blocks build on this one
-        if expected is not None and not doctest.OutputChecker().check_output(expected, printed.getvalue(), FLAGS):
-            failures.append(f"{where}: expected output\n{expected}\ngot\n{printed.getvalue()}")
+        if example.expected is not None and not agrees(example, printed):
+            if write:
+                changes.append((example.span, tidy(printed)))
+            else:
+                failures.append(f"{where}: expected output\n{example.expected}\ngot\n{printed}")
+    for (start, stop), new in reversed(changes):
+        text = text[:start] + new + text[stop:]
+    if changes:
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {len(changes)} outputs rewritten")
+    return failures + broken_links(path, text)
+
+
+def tidy(printed: str) -> str:
+    """Output as it stands in a page: no spaces at the ends of lines."""
+    return "".join(line.rstrip() + "\n" for line in printed.strip("\n").splitlines())
+
+
+def anchors(text: str) -> set[str]:
+    """The names of a page's headings, as GitHub and most others make them."""
+    plain = (re.sub(r"[^\w\- ]", "", heading.strip().lower()) for heading in HEADING.findall(BLOCK.sub("", text)))
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def broken_links(path: Path, text: str) -> list[str]:
+    """A message for each link to a file or heading that does not exist."""
+    failures = []
+    for target in LINK.findall(BLOCK.sub("", text)):
+        if re.match(r"[a-z]+:", target):
+            continue  # elsewhere
+        name, _, anchor = target.partition("#")
+        file = path.parent / name
+        if not file.exists():
+            failures.append(f"{path.relative_to(ROOT)}: the link to {target} leads nowhere")
+        elif anchor and anchor not in anchors(file.read_text(encoding="utf-8") if name else text):
+            failures.append(f"{path.relative_to(ROOT)}: there is no heading {anchor!r} in {name or path.name}")
     return failures
+
+
+# -- docstrings ---------------------------------------------------------------------------------------------------
 
 
 def modules() -> list[str]:
@@ -94,8 +173,10 @@ def run_docstrings(name: str) -> tuple[int, list[str]]:
     return count, failures
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Run the chosen pages and modules, report, and return the exit status."""
+    write = "--write" in arguments
+    names = [a for a in arguments if a != "--write"]
     warnings.simplefilter("error")
     failures: list[str] = []
     blocks = lines = 0
@@ -105,7 +186,7 @@ def main(names: list[str]) -> int:
         for path in pages():
             if not names or path.name in names:
                 blocks += len(list(examples(path.read_text(encoding="utf-8"))))
-                failures += run_page(path)
+                failures += run_page(path, write)
         for name in modules():
             if not names or name in names:
                 count, failed = run_docstrings(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,8 @@ not compared
 
 def test_blocks_are_found_with_line_and_expected_output() -> None:
     examples = runpy.run_path(str(SCRIPTS / "docs_check.py"))["examples"]
-    assert list(examples(PAGE)) == [(3, "a = 2\nprint(a + 1)\n", "3\n"), (18, "print(a)\n", None)]
+    found = [example[:3] for example in examples(PAGE)]
+    assert found == [(3, "a = 2\nprint(a + 1)\n", "3\n"), (18, "print(a)\n", None)]
 
 
 @pytest.mark.parametrize(
@@ -48,11 +50,60 @@ def test_blocks_are_found_with_line_and_expected_output() -> None:
     [("print(4)\n", "expected output\n3\n\ngot\n4"), ("1 / 0\n", "ZeroDivisionError"), ("print(3)\n", "")],
 )
 def test_a_wrong_example_is_reported(tmp_path: Path, source: str, message: str) -> None:
-    script = runpy.run_path(str(SCRIPTS / "docs_check.py"))
-    script["run_page"].__globals__["ROOT"] = tmp_path
+    script = checker(tmp_path)
     page = tmp_path / "page.md"
     page.write_text(f"```python\n{source}```\n\n```text\n3\n```\n", encoding="utf-8")
     failures = script["run_page"](page)
+    assert len(failures) == (1 if message else 0)
+    assert message in "".join(failures)
+
+
+def checker(root: Path) -> dict[str, Any]:
+    """The functions of docs_check, for pages in another folder."""
+    script = runpy.run_path(str(SCRIPTS / "docs_check.py"))
+    script["run_page"].__globals__["ROOT"] = root
+    return script
+
+
+@pytest.mark.parametrize(
+    ("printed", "fine"), [("3 kernels, 1.25 us", True), ("4 kernels,   17,250 us", True), ("3 nodes, 1.25 us", False)]
+)
+def test_figures_may_differ_where_the_page_says_so(tmp_path: Path, printed: str, fine: bool) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"```python\nprint({printed!r})\n```\n\n```text varies\n3 kernels, 1.25 us\n```\n", encoding="utf-8"
+    )
+    assert (checker(tmp_path)["run_page"](page) == []) is fine
+
+
+def test_outdated_outputs_are_rewritten_when_asked(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.replace("a + 1", "a + 5"), encoding="utf-8")
+    assert checker(tmp_path)["run_page"](page, write=True) == []
+    assert page.read_text(encoding="utf-8") == PAGE.replace("a + 1", "a + 5").replace("\n3\n", "\n7\n")
+
+
+def test_messages_name_the_lines_of_a_block(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\n# step.py\nprint((lambda: 0).__code__.co_filename)\n```\n\n```text\nstep.py\n```\n")
+    assert checker(tmp_path)["run_page"](page) == []
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ("other.md", ""),
+        ("other.md#the-first-part", ""),
+        ("#here", ""),
+        ("https://example.org/x.md", ""),
+        ("missing.md", "the link to missing.md leads nowhere"),
+        ("other.md#the-second-part", "there is no heading 'the-second-part' in other.md"),
+    ],
+)
+def test_links_must_lead_somewhere(tmp_path: Path, link: str, message: str) -> None:
+    (tmp_path / "other.md").write_text("# Other\n\n## The *first* part\n", encoding="utf-8")
+    text = f"# Here\n\nSee [this]({link}).\n\n```sh\n[not](a.link)\n```\n"
+    failures = checker(tmp_path)["broken_links"](tmp_path / "page.md", text)
     assert len(failures) == (1 if message else 0)
     assert message in "".join(failures)
 
