@@ -11,28 +11,17 @@ in bfloat16; compiled code and files store two bytes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ranvier.errors import DTypeError
+from ranvier.errors import ArgumentError, DTypeError
 
 __all__ = [
-    "DType",
-    "as_dtype",
-    "bfloat16",
-    "bool_",
-    "float32",
-    "float64",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "promote",
-    "round_bfloat16",
-    "uint8",
-    "uint32",
-]
+    "DType", "FloatInfo", "IntegerInfo", "as_dtype", "bfloat16", "bool_", "finfo", "float32", "float64", "iinfo", "int8",
+    "int16", "int32", "int64", "isdtype", "promote", "result_type", "round_bfloat16", "uint8", "uint32",
+]  # fmt: skip
 
 
 class DType:
@@ -100,8 +89,10 @@ def as_dtype(value: Any) -> DType:
     """
     if isinstance(value, DType):
         return value
-    found = _BY_NAME.get(value) if isinstance(value, str) else _BY_PYTHON.get(value)
-    if found is None:
+    found = _BY_NAME.get(value) if isinstance(value, str) else None
+    if found is None and isinstance(value, type):
+        found = _BY_PYTHON.get(value)
+    if found is None and isinstance(value, str | type | np.dtype):  # np.dtype(None) would be float64
         try:
             found = FROM_NUMPY.get(np.dtype(value).newbyteorder("="))
         except TypeError:
@@ -151,7 +142,158 @@ def round_bfloat16(x: np.ndarray) -> np.ndarray:
     Shape:
         any; the result has the same shape, dtype float32.
     """
-    x = np.ascontiguousarray(x, np.float32).reshape(np.shape(x))
+    with np.errstate(over="ignore"):  # beyond float32: infinity
+        x = np.ascontiguousarray(x, np.float32).reshape(np.shape(x))
     bits = x.view(np.uint32)
     rounded = (bits + (((bits >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF))) & np.uint32(0xFFFF0000)
     return np.where(np.isnan(x), np.float32(np.nan), rounded.view(np.float32))
+
+
+# -- inspection, as in the array-API standard ---------------------------------------------------------------------
+
+
+def result_type(*arrays_and_dtypes: Any) -> DType:
+    """The dtype that an operation on all the arguments has.
+
+    Args:
+        *arrays_and_dtypes: tensors, arrays, dtypes or Python numbers (which never widen the others).
+
+    Raises:
+        ArgumentError: no argument.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.result_type(rv.tensor([1, 2]), rv.float64, 2.5)
+        ranvier.float64
+    """
+    if not arrays_and_dtypes:
+        raise ArgumentError("result_type: expected at least one tensor, dtype or number, got none.")
+    numbers = [x for x in arrays_and_dtypes if type(x) in (bool, int, float)]
+    found: DType | None = None
+    for x in arrays_and_dtypes:
+        if type(x) not in (bool, int, float):
+            dtype = as_dtype(getattr(x, "dtype", x))
+            found = dtype if found is None else promote(found, dtype)
+    for x in numbers:
+        own = _BY_PYTHON[type(x)]
+        if found is None or _RANK[own.kind] > _RANK[found.kind]:
+            found = own
+    return found  # type: ignore[return-value]
+
+
+_RANK = {"bool": 0, "int": 1, "uint": 1, "float": 2}
+_KINDS = {
+    "bool": ("bool",), "signed integer": ("int",), "unsigned integer": ("uint",), "integral": ("int", "uint"),
+    "real floating": ("float",), "complex floating": (), "numeric": ("int", "uint", "float"),
+}  # fmt: skip
+
+
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Whether a dtype is of a kind.
+
+    Args:
+        dtype: a dtype.
+        kind: a dtype, one of "bool", "signed integer", "unsigned integer", "integral", "real floating",
+            "complex floating" and "numeric", or a tuple of these.
+
+    Raises:
+        ArgumentError: an unknown kind.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.isdtype(rv.bfloat16, "real floating"), rv.isdtype(rv.int8, (rv.int16, "bool"))
+        (True, False)
+    """
+    wanted = as_dtype(dtype)
+    if isinstance(kind, tuple):
+        return any([isdtype(wanted, k) for k in kind])
+    if isinstance(kind, str):
+        if kind not in _KINDS:
+            raise ArgumentError(f"isdtype: expected a kind from {', '.join(map(repr, _KINDS))}, got {kind!r}.")
+        return wanted.kind in _KINDS[kind]
+    return wanted is as_dtype(kind)
+
+
+@dataclass(frozen=True)
+class FloatInfo:
+    """Limits of a floating dtype; made by :func:`finfo`.
+
+    Attributes:
+        bits: width in bits.
+        eps: distance from 1 to the next larger number.
+        max: largest finite number.
+        min: smallest finite number.
+        smallest_normal: smallest positive number of full precision.
+        dtype: the dtype.
+    """
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class IntegerInfo:
+    """Limits of an integer dtype; made by :func:`iinfo`.
+
+    Attributes:
+        bits: width in bits.
+        max: largest number.
+        min: smallest number.
+        dtype: the dtype.
+    """
+
+    bits: int
+    max: int
+    min: int
+    dtype: DType
+
+
+def finfo(type: Any) -> FloatInfo:
+    """Limits of a floating dtype.
+
+    Args:
+        type: a floating dtype, or a tensor of one.
+
+    Raises:
+        DTypeError: no floating dtype.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.finfo(rv.bfloat16).eps
+        0.0078125
+    """
+    dtype = as_dtype(getattr(type, "dtype", type))
+    if not dtype.is_float:
+        raise DTypeError(f"finfo: expected a floating dtype, got {dtype}. For integers use rv.iinfo.")
+    if dtype is bfloat16:  # the exponents of float32, 8 bits of precision
+        largest = float(2 - 2.0**-7) * 2.0**127
+        return FloatInfo(16, 2.0**-7, largest, -largest, 2.0**-126, dtype)
+    info = np.finfo(dtype.numpy)
+    return FloatInfo(
+        info.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype
+    )
+
+
+def iinfo(type: Any) -> IntegerInfo:
+    """Limits of an integer dtype.
+
+    Args:
+        type: an integer dtype, or a tensor of one.
+
+    Raises:
+        DTypeError: no integer dtype.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.iinfo(rv.int8).min
+        -128
+    """
+    dtype = as_dtype(getattr(type, "dtype", type))
+    if dtype.kind not in ("int", "uint"):
+        raise DTypeError(f"iinfo: expected an integer dtype, got {dtype}. For floating dtypes use rv.finfo.")
+    info = np.iinfo(dtype.numpy)
+    return IntegerInfo(info.bits, int(info.max), int(info.min), dtype)

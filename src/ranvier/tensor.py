@@ -7,14 +7,15 @@ these links. Tensors never change: operators make new ones. For values that chan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ranvier import dtypes
-from ranvier.dtypes import FROM_NUMPY, DType, as_dtype, round_bfloat16
-from ranvier.errors import ArgumentError, DTypeError, TraceError, describe
+from ranvier.dtypes import FROM_NUMPY, DType, as_dtype
+from ranvier.errors import ArgumentError, DTypeError, ShapeError, TraceError, describe
 
 if TYPE_CHECKING:
     from ranvier.ops.table import Op
@@ -109,7 +110,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self._shape, dtype=np.int64))
+        return math.prod(self._shape)
 
     @property
     def requires_grad(self) -> bool:
@@ -153,30 +154,67 @@ class Tensor:
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0  # kDLCPU
 
-    def item(self) -> Any:
-        """The single value as a Python number."""
-        data = self._concrete("Tensor.item()")
+    def to_device(self, device: str) -> Tensor:
+        """This tensor: there is one device, ``"cpu"``.
+
+        Args:
+            device: ``"cpu"``.
+
+        Raises:
+            ArgumentError: another device.
+        """
+        if device != "cpu":
+            raise ArgumentError(f"Tensor.to_device: expected 'cpu', the only device, got {device!r}.")
+        return self
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        """The module whose functions take this tensor: ``ranvier``."""
+        import ranvier
+
+        return ranvier
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and worker processes get the values; how they were computed stays here.
+        return _restore, (np.array(self._concrete("copying a tensor")), self._dtype.name)
+
+    def __copy__(self) -> Tensor:
+        return self  # tensors never change
+
+    def _one(self, purpose: str, advice: str = "") -> Any:
+        """The single value as a Python number, or an error that says who asked."""
+        data = self._concrete(purpose)
         if data.size != 1:
-            raise ArgumentError(f"Tensor.item(): expected a tensor with one element, got shape {self._shape}.")
+            raise ArgumentError(f"{purpose}: expected a tensor with one element, got shape {self._shape}.{advice}")
         return data.item()
+
+    def item(self) -> Any:
+        """The single value as a Python number.
+
+        Raises:
+            ArgumentError: there is not exactly one element.
+        """
+        return self._one("Tensor.item()")
 
     def tolist(self) -> Any:
         """The values as nested Python lists."""
         return self._concrete("Tensor.tolist()").tolist()
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._one("float(tensor)"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._one("int(tensor)"))
+
+    def __complex__(self) -> complex:
+        return complex(self._one("complex(tensor)"))
 
     def __index__(self) -> int:
         if self._dtype.is_float:
             raise DTypeError(f"an index must be an integer, got a {self._dtype} tensor.")
-        return int(self.item())
+        return int(self._one("a tensor used as an index"))
 
     def __bool__(self) -> bool:
-        return bool(self.item())
+        return bool(self._one("bool(tensor)", " Say what is meant with rv.all or rv.any."))
 
     def __len__(self) -> int:
         if not self._shape:
@@ -184,8 +222,12 @@ class Tensor:
         return self._shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
-        for i in range(len(self)):
-            yield self[i]
+        if not self._shape:
+            raise ArgumentError("iteration: a 0-dimensional tensor has no elements to walk through; use Tensor.item().")
+        return (self[i] for i in range(self._shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(_r.any(_e.equal(self, value)))
 
     def __repr__(self) -> str:
         if self._data is None:
@@ -284,11 +326,19 @@ class Tensor:
     def __xor__(self, other: Any) -> Tensor:
         return (_e.logical_xor if self._dtype is dtypes.bool_ else _e.bitwise_xor)(self, other)
 
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
     def __lshift__(self, other: Any) -> Tensor:
         return _e.left_shift(self, other)
 
+    def __rlshift__(self, other: Any) -> Tensor:
+        return _e.left_shift(other, self)
+
     def __rshift__(self, other: Any) -> Tensor:
         return _e.right_shift(self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return _e.right_shift(other, self)
 
     def __lt__(self, other: Any) -> Tensor:
         return _e.less(self, other)
@@ -303,10 +353,10 @@ class Tensor:
         return _e.less_equal(other, self)
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return _e.equal(self, other)
+        return NotImplemented if other is None or isinstance(other, str) else _e.equal(self, other)
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return _e.not_equal(self, other)
+        return NotImplemented if other is None or isinstance(other, str) else _e.not_equal(self, other)
 
     __hash__ = None  # type: ignore[assignment]  # == compares elements, so tensors are no dictionary keys
 
@@ -323,7 +373,7 @@ class Tensor:
     @property
     def mT(self) -> Tensor:
         """The transpose of the last two axes."""
-        return _s.swapaxes(self, -1, -2)
+        return _s.matrix_transpose(self)
 
     def astype(self, dtype: Any) -> Tensor:
         """The same values in another dtype; see :func:`ranvier.astype`."""
@@ -331,7 +381,15 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same values in another shape; see :func:`ranvier.reshape`."""
-        return _s.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+        return _s.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def flatten(self) -> Tensor:
+        """The same values along one axis, in row-major order."""
+        return _s.reshape(self, (-1,) if self.size else (0,))
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        """Axes of size 1 removed; see :func:`ranvier.squeeze`."""
+        return _s.squeeze(self, axis)
 
     def transpose(self, *axes: Any) -> Tensor:
         """Axes reordered; see :func:`ranvier.transpose`."""
@@ -341,9 +399,21 @@ class Tensor:
         """See :func:`ranvier.sum`."""
         return _r.sum(self, axis, keepdims)
 
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.prod`."""
+        return _r.prod(self, axis, keepdims)
+
     def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """See :func:`ranvier.mean`."""
         return _r.mean(self, axis, keepdims)
+
+    def var(self, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+        """See :func:`ranvier.var`."""
+        return _r.var(self, axis, keepdims, correction)
+
+    def std(self, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+        """See :func:`ranvier.std`."""
+        return _r.std(self, axis, keepdims, correction)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """See :func:`ranvier.max`."""
@@ -353,13 +423,24 @@ class Tensor:
         """See :func:`ranvier.min`."""
         return _r.min(self, axis, keepdims)
 
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.argmax`."""
+        return _r.argmax(self, axis, keepdims)
 
-def _from_array(array: np.ndarray) -> Tensor:
-    dtype = FROM_NUMPY.get(array.dtype)
-    if dtype is None:
-        dtype = as_dtype(array.dtype)  # foreign byte order is converted; anything else is refused
-        array = array.astype(dtype.numpy)
-    return Tensor._wrap(array, dtype)
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.argmin`."""
+        return _r.argmin(self, axis, keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.all`."""
+        return _r.all(self, axis, keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """See :func:`ranvier.any`."""
+        return _r.any(self, axis, keepdims)
+
+
+# -- entering the tensor world ------------------------------------------------------------------------------------
 
 
 def tensor(value: Any, dtype: Any = None) -> Tensor:
@@ -370,11 +451,13 @@ def tensor(value: Any, dtype: Any = None) -> Tensor:
 
     Args:
         value: the data.
-        dtype: the dtype wanted; by default that of the data.
+        dtype: the dtype wanted; by default that of the data. Conversion follows :func:`ranvier.astype`, but Python
+            integers must fit.
 
     Raises:
         DTypeError: complex, string or object data.
         ShapeError: nested lists of uneven length.
+        ArgumentError: a Python integer that the dtype cannot hold.
 
     Example:
         >>> import ranvier as rv
@@ -382,29 +465,38 @@ def tensor(value: Any, dtype: Any = None) -> Tensor:
         Tensor([[1, 2],
                 [3, 4]], dtype=int64)
     """
-    made = as_tensor(value)
-    if dtype is not None:
-        wanted = as_dtype(dtype)
-        if wanted is not made._dtype:
-            if made._data is None or made._node is not None:
-                return _e.astype(made, wanted)
-            data = made._data.astype(wanted.numpy)
-            return Tensor._wrap(round_bfloat16(data) if wanted is dtypes.bfloat16 else data, wanted)
-    if made._data is not None and made._node is None and not isinstance(value, Tensor):
-        return Tensor._wrap(np.array(made._data), made._dtype)
-    return made
+    wanted = None if dtype is None else as_dtype(dtype)
+    made = as_tensor(value, wanted)
+    if wanted is None or wanted is made._dtype:
+        if made is value or made._node is not None or made._data is None or made._data.flags.writeable:
+            return made
+        return Tensor._wrap(np.array(made._data), made._dtype)  # read-only here may still be writable elsewhere
+    if wanted.kind in ("int", "uint") and made._dtype is dtypes.int64 and _is_python(value) and made.size:
+        info, data = np.iinfo(wanted.numpy), made._concrete("tensor")
+        low, high = int(data.min()), int(data.max())
+        if low < info.min or high > info.max:
+            bad = low if low < info.min else high
+            raise ArgumentError(f"tensor: the integer {bad} does not fit into {wanted} ({info.min} to {info.max}).")
+    return _e.astype(made, wanted)
 
 
-def as_tensor(value: Any) -> Tensor:
-    """``value`` as a tensor, without a copy where possible (so the caller must not change it meanwhile)."""
+def as_tensor(value: Any, like: DType | None = None, copy: bool = True) -> Tensor:
+    """``value`` as a tensor.
+
+    Args:
+        value: tensor, variable, array, number or nested lists.
+        like: the dtype that Python floats are read in if it is float64 (so that no digit is lost).
+        copy: False: an array's memory is shared, and the caller promises not to change it.
+    """
     if type(value) is Tensor:
         return value
     if isinstance(value, np.ndarray):
-        return _from_array(value)
+        return _from_array(value, copy)
     if isinstance(value, bool | np.bool_):
         return Tensor._wrap(np.asarray(value, np.bool_), dtypes.bool_)
     if isinstance(value, float) and not isinstance(value, np.floating):
-        return Tensor._wrap(np.asarray(value, np.float32), dtypes.float32)
+        wide = np.asarray(value)
+        return Tensor._wrap(wide, dtypes.float64) if like is dtypes.float64 else Tensor._wrap(_narrow(wide), dtypes.float32)
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
             raise ArgumentError(f"tensor: the integer {value} does not fit into int64.")
@@ -412,31 +504,91 @@ def as_tensor(value: Any) -> Tensor:
     read = getattr(value, "_read", None)  # a Variable: its current value
     if read is not None:
         return read()
-    return _convert(value)
+    return _convert(value, like)
 
 
-def _convert(value: Any) -> Tensor:
-    from ranvier.errors import ShapeError
+def _is_python(value: Any) -> bool:
+    """Whether ``value`` is a Python number or a nest of lists of them."""
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return type(value) in (bool, int, float)
 
-    if isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value):
-        return _s.stack([as_tensor(v) for v in value])
+
+def _narrow(wide: np.ndarray) -> np.ndarray:
+    """float64 as float32; too large becomes infinite, silently."""
+    with np.errstate(over="ignore"):
+        return wide.astype(np.float32)
+
+
+def _restore(array: np.ndarray, name: str) -> Tensor:
+    """Undo ``Tensor.__reduce__``."""
+    return Tensor._wrap(array, as_dtype(name))
+
+
+def _from_array(array: np.ndarray, copy: bool) -> Tensor:
+    if type(array) is not np.ndarray:  # masked arrays, matrices, memory maps
+        array = _plain(array)
+    dtype = FROM_NUMPY.get(array.dtype)
+    if dtype is None:
+        if array.dtype.name == "bfloat16":  # the ml_dtypes package's
+            return Tensor._wrap(array.astype(np.float32), dtypes.bfloat16)
+        _refuse_objects(array)
+        dtype = as_dtype(array.dtype)  # foreign byte order is converted; anything else is refused
+        return Tensor._wrap(array.astype(dtype.numpy), dtype)
+    if (copy and array.flags.writeable) or not array.flags.aligned:
+        array = np.array(array)  # tensors never change, so they share no memory that can
+    return Tensor._wrap(array, dtype)
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise DTypeError("tensor: a masked array has missing values; fill them first, for example with a.filled(0).")
+    return np.asarray(array)
+
+
+def _refuse_objects(array: np.ndarray) -> None:
+    if array.dtype.kind in "OUSV":
+        example = f" such as {np.ravel(array)[0]!r}" if array.size and array.dtype.names is None else ""
+        raise DTypeError(f"tensor: expected numbers, got {array.dtype.name} data{example}.")
+
+
+def _convert(value: Any, like: DType | None) -> Tensor:
+    nested = isinstance(value, list | tuple)
+    if nested and _holds_tensor(value):
+        return _s.stack([as_tensor(v, like) for v in value])
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            return _from_array(np.from_dlpack(value))
-        array = np.asarray(value)
-    except ValueError as error:
+            array = np.from_dlpack(value)
+        else:
+            array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, BufferError) as error:
         if "inhomogeneous" in str(error):
-            raise ShapeError(f"tensor: nested lists must have even lengths. {str(error).split('. ')[-1]}") from None
+            found = str(error).split(". ")[-1].rstrip(".")
+            raise ShapeError(f"tensor: nested lists must have even lengths. {found}.") from None
         raise DTypeError(f"tensor: cannot read {describe(value)}: {error}") from None
-    if array.dtype.kind in "OUSV":
-        raise DTypeError(
-            f"tensor: expected numbers, got {array.dtype.name} data such as {np.ravel(array)[0]!r}."
-            if array.size
-            else f"tensor: expected numbers, got empty {array.dtype.name} data."
-        )
-    if array.dtype == np.float64 and not hasattr(value, "dtype"):
-        array = array.astype(np.float32)  # Python floats
-    return _from_array(array)
+    if nested and array.dtype.char in "OQ":
+        _check_integers(value)
+    python_floats = array.dtype == np.float64 and not hasattr(value, "dtype")
+    if python_floats and like is not dtypes.float64:
+        return Tensor._wrap(_narrow(array), dtypes.float32)
+    return _from_array(array, copy=not nested)
+
+
+def _holds_tensor(nest: Any) -> bool:
+    """Whether a tensor or variable, which gradients may flow to, lies anywhere in nested lists."""
+    for v in nest:
+        if type(v) not in (float, int) and (
+            _holds_tensor(v) if isinstance(v, list | tuple) else isinstance(v, Tensor) or hasattr(v, "_read")
+        ):
+            return True
+    return False
+
+
+def _check_integers(value: Any) -> None:
+    """Name the integer that made NumPy fall back to objects."""
+    for v in np.ravel(np.asarray(value, object)):
+        if isinstance(v, int) and not -(2**63) <= v < 2**63:
+            raise ArgumentError(f"tensor: the integer {v} does not fit into int64.")
 
 
 from ranvier.ops import contraction as _c  # noqa: E402  (ops build on Tensor)

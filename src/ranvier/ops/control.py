@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ranvier import tree
-from ranvier.errors import ArgumentError, ShapeError
+import numpy as np
+
+from ranvier import dtypes, tree
+from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
 from ranvier.ops import shape as s
 from ranvier.ops.table import state
-from ranvier.tensor import as_tensor
+from ranvier.tensor import Tensor, as_tensor
 
 __all__ = ["cond", "scan", "while_loop"]
 
@@ -24,10 +26,20 @@ def _tensors(nest: Any) -> Any:
     return tree.unflatten(structure, [as_tensor(x) for x in leaves])
 
 
-def _traced(*nests: Any) -> bool:
-    return state.trace is not None and any(
-        as_tensor(x)._data is None for nest in nests for x in tree.flatten(nest)[0]
-    )
+def _single_boolean(name: str, value: Any) -> Tensor:
+    p = as_tensor(value)
+    if p.size != 1:
+        raise ShapeError(f"{name}: expected a single boolean, got shape {p.shape}. Reduce it with rv.all or rv.any.")
+    if p.dtype is not dtypes.bool_:
+        raise DTypeError(f"{name}: expected a boolean, got {p.dtype}. Compare it, for example x > 0.")
+    return p
+
+
+def _turn(function: Callable[[Any, Any], Any], carry: Any, x: Any) -> tuple[Any, Any]:
+    out = function(carry, x)
+    if not isinstance(out, tuple | list) or len(out) != 2:
+        raise ArgumentError(f"scan: expected the function to return (carry, output), got {describe(out)}.")
+    return out[0], out[1]
 
 
 def check_same(name: str, before: Any, after: Any) -> None:
@@ -35,12 +47,16 @@ def check_same(name: str, before: Any, after: Any) -> None:
     old, old_structure = tree.flatten(before)
     new, new_structure = tree.flatten(after)
     if old_structure != new_structure:
-        raise ShapeError(f"{name}: the body must return a carry of the structure it was given.")
+        raise ShapeError(
+            f"{name}: the structure must stay the same from turn to turn, but {len(old)} values became {len(new)}, or "
+            "they are nested in another way."
+        )
     for a, b in zip(old, new, strict=True):
         b = as_tensor(b)
         if a.shape != b.shape or a.dtype is not b.dtype:
             raise ShapeError(
-                f"{name}: the carry must keep its shape and dtype, but {a.shape} {a.dtype} became {b.shape} {b.dtype}."
+                f"{name}: shape and dtype must stay the same from turn to turn, but {a.shape} {a.dtype} became {b.shape} "
+                f"{b.dtype}."
             )
 
 
@@ -54,14 +70,15 @@ def scan(
         function: takes the carry and one slice of ``xs``; returns the next carry and one output (None for none).
         init: the first carry, a tensor or a nest.
         xs: what is looped over, a tensor or a nest of equal first axes; None with ``length``.
-        length: the number of turns; by default the first axis of ``xs``.
+        length: the number of turns, at least 1; by default the first axis of ``xs``.
         reverse: go from the last slice to the first (outputs keep the order of ``xs``).
 
     Returns:
         The last carry, and the outputs stacked along a new first axis.
 
     Raises:
-        ShapeError: lengths differ, or the carry changes its shape or dtype.
+        ShapeError: lengths differ, or the carry or the outputs change their shape or dtype from turn to turn.
+        ArgumentError: no turn at all, or the function does not return a pair.
 
     Example:
         >>> import ranvier as rv
@@ -71,21 +88,26 @@ def scan(
     """
     init, xs = _tensors(init), _tensors(xs)
     slices, structure = tree.flatten(xs)
-    lengths = {t.shape[0] for t in slices if t.ndim} | ({length} if length is not None else set())
-    if len(lengths) != 1 or any(t.ndim == 0 for t in slices):
-        raise ShapeError(f"scan: expected one common length along the first axis, got {sorted(map(str, lengths)) or 'none'}.")
-    turns = lengths.pop()
-    if _traced(init, xs) or state.trace is not None:
+    if length is not None and (isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 0):
+        raise ArgumentError(f"scan: expected length to be a positive integer, got {describe(length)}.")
+    lengths = {t.shape[0] for t in slices if t.ndim} | ({int(length)} if length is not None else set())
+    if len(lengths) != 1 or any([t.ndim == 0 for t in slices]):
+        found = ", ".join([str(t.shape) for t in slices]) or "no slices"
+        raise ShapeError(
+            f"scan: expected one common length along the first axis, got {found}{'' if length is None else f' and {length=}'}."
+        )
+    (turns,) = lengths
+    if turns == 0:
+        raise ArgumentError("scan: expected at least one turn, got 0: the shape of the outputs would be unknown.")
+    if state.trace is not None:
         return state.trace.scan(function, init, xs, turns, reverse)
     carry, outputs = init, []
     for t in reversed(range(turns)) if reverse else range(turns):
-        new, y = function(carry, tree.unflatten(structure, [x[t] for x in slices]))
-        new = _tensors(new)
+        new, y = _turn(function, carry, tree.unflatten(structure, [x[t] for x in slices]))
         check_same("scan", carry, new)
-        carry = new
+        carry = _tensors(new)
         outputs.append(_tensors(y))
-    if not outputs:
-        raise ArgumentError("scan: cannot run zero turns eagerly: the shape of the outputs is unknown.")
+        check_same("scan (outputs)", outputs[0], outputs[-1])
     if reverse:
         outputs.reverse()
     leaves = [tree.flatten(y)[0] for y in outputs]
@@ -104,15 +126,14 @@ def cond(predicate: Any, true_function: Callable[..., Any], false_function: Call
 
     Raises:
         ShapeError: the predicate is no scalar, or the branches differ (compiled).
+        DTypeError: the predicate is not boolean.
 
     Example:
         >>> import ranvier as rv
         >>> rv.cond(rv.tensor(True), lambda x: x + 1, lambda x: x - 1, rv.tensor(1.0)).item()
         2.0
     """
-    p = as_tensor(predicate)
-    if p.size != 1:
-        raise ShapeError(f"cond: expected a single boolean, got shape {p.shape}.")
+    p = _single_boolean("cond", predicate)
     if p._data is None:
         return state.trace.cond(s.reshape(p, ()), true_function, false_function, _tensors(operands))
     return _tensors((true_function if bool(p) else false_function)(*operands))
@@ -130,7 +151,8 @@ def while_loop(condition: Callable[[Any], Any], function: Callable[[Any], Any], 
         init: the first carry, a tensor or a nest.
 
     Raises:
-        ShapeError: the carry changes its shape or dtype.
+        ShapeError: the carry changes its shape or dtype, or the condition is no scalar.
+        DTypeError: the condition is not boolean.
 
     Example:
         >>> import ranvier as rv
@@ -138,12 +160,10 @@ def while_loop(condition: Callable[[Any], Any], function: Callable[[Any], Any], 
         192
     """
     carry = _tensors(init)
-    if state.trace is not None and any(t._data is None for t in tree.flatten(carry)[0]):
+    if state.trace is not None and any([t._data is None for t in tree.flatten(carry)[0]]):
         return state.trace.while_loop(condition, function, carry)
-    while bool(as_tensor(condition(carry))):
-        new = _tensors(function(carry))
+    while bool(_single_boolean("while_loop (condition)", condition(carry))):
+        new = function(carry)
         check_same("while_loop", carry, new)
-        carry = new
+        carry = _tensors(new)
     return carry
-
-

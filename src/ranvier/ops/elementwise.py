@@ -13,53 +13,74 @@ from typing import Any
 import numpy as np
 
 from ranvier import dtypes
-from ranvier.dtypes import DType, as_dtype, promote
-from ranvier.errors import DTypeError
-from ranvier.ops.table import Aval, Op, apply, broadcast_shapes, require_kind
+from ranvier.dtypes import DType, as_dtype, promote, round_bfloat16
+from ranvier.errors import ArgumentError, DTypeError, ShapeError
+from ranvier.ops.table import Aval, Op, apply, broadcast_shapes, require_kind, same_aval
 from ranvier.tensor import Tensor, as_tensor
 
 __all__ = [
-    "abs", "add", "astype", "atan2", "bitcast", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil",
-    "clip", "cos", "divide", "equal", "erf", "exp", "expm1", "floor", "floor_divide", "greater", "greater_equal",
-    "isfinite", "isinf", "isnan", "left_shift", "less", "less_equal", "log", "log1p", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "not_equal", "power", "reciprocal",
-    "relu", "remainder", "right_shift", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "stop_gradient",
-    "subtract", "tanh", "trunc", "where",
+    "abs", "add", "astype", "atan2", "bitcast", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_not",
+    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clip", "cos", "divide", "equal", "erf", "exp", "expm1",
+    "floor", "floor_divide", "greater", "greater_equal", "isfinite", "isinf", "isnan", "left_shift", "less",
+    "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum",
+    "multiply", "negative", "not_equal", "positive", "pow", "power", "reciprocal", "relu", "remainder", "right_shift",
+    "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "stop_gradient", "subtract", "tanh", "trunc", "where",
 ]  # fmt: skip
 
 
 # -- coercion -----------------------------------------------------------------------------------------------------
 
+_PYTHON = (int, float, bool)
 
-def _scalar(value: Any, like: DType) -> Tensor:
-    """A Python number beside a tensor takes the tensor's dtype, unless it is of a higher kind."""
-    if isinstance(value, float) and not like.is_float:
+
+def _scalar(value: Any, like: DType, widen: bool = False) -> Tensor:
+    """A Python number beside a tensor takes the tensor's dtype, unless it is of a higher kind.
+
+    An integer that does not fit is refused, or with ``widen`` becomes int64.
+    """
+    kind = type(value)
+    if like.is_float:
+        if -3e38 < value < 3e38 or like is dtypes.float64:
+            data = np.array(value, like.numpy)
+        else:  # NaN, infinite, or becoming infinite
+            with np.errstate(over="ignore"):
+                data = np.array(value, np.float64).astype(like.numpy)
+        return Tensor._wrap(round_bfloat16(data) if like is dtypes.bfloat16 else data, like)
+    if kind is float or (kind is int and like.kind == "bool"):
         return as_tensor(value)
-    if isinstance(value, int) and not isinstance(value, bool) and like.kind == "bool":
-        return as_tensor(value)
-    return Tensor._wrap(np.asarray(value).astype(like.numpy), like)
+    try:
+        return Tensor._wrap(np.array(value, like.numpy), like)
+    except OverflowError:
+        if widen:
+            return as_tensor(value)
+        raise ArgumentError(
+            f"the integer {value} does not fit into {like}, the dtype of the tensor it meets. Convert the tensor first, "
+            "for example with x.astype('int64')."
+        ) from None
 
 
-def coerce(values: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Tensors of one dtype from tensors, arrays and Python numbers."""
-    made = [v if type(v) is Tensor else None if type(v) in (int, float, bool) else as_tensor(v) for v in values]
+def coerce(values: Sequence[Any], widen: bool = False) -> tuple[Tensor, ...]:
+    """Tensors of one dtype from tensors, arrays, lists and Python numbers (``widen``: see :func:`_scalar`)."""
+    made = [None if type(v) in _PYTHON else v if type(v) is Tensor else as_tensor(v) for v in values]
     known = [t._dtype for t in made if t is not None]
     if known:
         dtype = known[0]
         for other in known[1:]:
             if other is not dtype:
                 dtype = promote(dtype, other)
-        made = [_scalar(v, dtype) if t is None else t for t, v in zip(made, values, strict=True)]
+        if dtype is dtypes.float64:  # lists of Python floats were read as float32; read them again, exactly
+            made = [as_tensor(v, dtype) if isinstance(v, list | tuple) else t for v, t in zip(values, made, strict=True)]
+        full = [t if t is not None else _scalar(v, dtype, widen) for v, t in zip(values, made, strict=True)]
     else:
-        made = [as_tensor(v) for v in values]
-        dtype = made[0]._dtype  # type: ignore[union-attr]
-    for t in made:
-        dtype = promote(dtype, t._dtype)  # type: ignore[union-attr]
-    return tuple(t if t._dtype is dtype else apply(cast, (t,), {"dtype": dtype}) for t in made)  # type: ignore[union-attr,misc]
+        full = [as_tensor(v) for v in values]
+        dtype = full[0]._dtype
+    for t in full:
+        dtype = promote(dtype, t._dtype)
+    return tuple([t if t._dtype is dtype else apply(cast, (t,), {"dtype": dtype}) for t in full])
 
 
 class Unary(Op):
-    """An elementwise op of one input. ``to_float``: integers are converted to float32 first."""
+    """An elementwise op of one input; those defined on real numbers only convert integers to float32 first."""
 
     def __init__(
         self,
@@ -80,17 +101,18 @@ class Unary(Op):
             name, reference, infer, (vjp,) if vjp else (), family="elementwise", arity=1, doc=doc, kinds=kinds, **options
         )
 
-    def __call__(self, x: Any) -> Tensor:  # type: ignore[override]
-        x = as_tensor(x)
-        if self.kinds == "float" and not x._dtype.is_float:
+    def __call__(self, x: Any) -> Tensor:
+        if type(x) is not Tensor:
+            x = as_tensor(x)
+        if x._dtype.kind not in self.accepted:
+            if self.kinds != "float":
+                require_kind(self.name, x, self.kinds)
             x = apply(cast, (x,), {"dtype": dtypes.float32})
-        elif x._dtype.kind == "bool" and "bool" not in self.kinds:
-            require_kind(self.name, x, self.kinds)
         return apply(self, (x,), {})
 
 
 class Binary(Op):
-    """An elementwise op of two inputs of one dtype."""
+    """An elementwise op of two inputs, which are brought to one dtype first."""
 
     def __init__(
         self,
@@ -112,48 +134,49 @@ class Binary(Op):
         super().__init__(
             name, reference, infer, vjps, family="elementwise", arity=2, broadcasts=True, doc=doc, kinds=kinds, **options
         )
+        self.compares = result is dtypes.bool_  # so no dtype of the result is at stake
 
-    def __call__(self, x: Any, y: Any) -> Tensor:  # type: ignore[override]
-        if not (type(x) is Tensor and type(y) is Tensor and x._dtype is y._dtype):
-            x, y = coerce((x, y))
-        if self.kinds == "float" and not x._dtype.is_float:
+    def __call__(self, x: Any, y: Any) -> Tensor:
+        if type(x) is not Tensor or type(y) is not Tensor or x._dtype is not y._dtype:
+            x, y = self._coerce(x, y)
+        if x._dtype.kind not in self.accepted:
+            if self.kinds != "float":
+                require_kind(self.name, x, self.kinds)
             x, y = (apply(cast, (t,), {"dtype": dtypes.float32}) for t in (x, y))
-        elif x._dtype.kind == "bool" and "bool" not in self.kinds:
-            require_kind(self.name, x, self.kinds)
         return apply(self, (x, y), {})
+
+    def _coerce(self, x: Any, y: Any) -> tuple[Tensor, ...]:
+        if type(x) is Tensor and type(y) in _PYTHON:  # the usual case, x * 2.0, without detours
+            t = _scalar(y, x._dtype, self.compares)
+            if t._dtype is x._dtype:
+                return x, t
+        return coerce((x, y), self.compares)
 
 
 # -- casts and identities -----------------------------------------------------------------------------------------
 
 
 def _cast_reference(x: np.ndarray, dtype: DType) -> np.ndarray:
-    if x.dtype.kind == "f" and dtype.kind in ("int", "uint"):
-        # Saturate, and send NaN to 0: C leaves both undefined, so CPUs disagree.
-        info = np.iinfo(dtype.numpy)
-        high = np.nextafter(x.dtype.type(info.max), x.dtype.type(0)) if float(info.max) != info.max else info.max
-        inside = np.where(np.isnan(x), x.dtype.type(0), np.clip(x, x.dtype.type(info.min), x.dtype.type(high)))
-        out = inside.astype(dtype.numpy)
-        return np.where(x > x.dtype.type(high), np.asarray(info.max, dtype.numpy), out)
-    return x.astype(dtype.numpy)
-
-
-def _cast_infer(inputs: Sequence[Tensor], dtype: DType) -> Aval:
-    return Aval(inputs[0].shape, dtype)
-
-
-def _cast_vjp(g: Tensor, out: Tensor, x: Tensor, dtype: DType) -> Tensor | None:
-    return astype(g, x.dtype) if x.dtype.is_float else None
+    if x.dtype.kind != "f" or dtype.kind not in ("int", "uint"):
+        return x.astype(dtype.numpy)
+    # Saturate, and send NaN to 0: C leaves both undefined, so CPUs disagree. ``past`` is a power of two, hence exact.
+    info = np.iinfo(dtype.numpy)
+    past = x.dtype.type(int(info.max) + 1)
+    inside = np.where((x > info.min) & (x < past), x, 0).astype(dtype.numpy)
+    return np.where(x >= past, dtype.numpy.type(info.max), np.where(x <= info.min, dtype.numpy.type(info.min), inside))
 
 
 cast = Op(
     "cast",
     _cast_reference,
-    _cast_infer,
-    (_cast_vjp,),
+    lambda inputs, dtype: Aval(inputs[0].shape, dtype),
+    (lambda g, out, x, dtype: astype(g, x.dtype),),
     family="elementwise",
+    no_gradient="integers and booleans have none",
     doc="Convert to another dtype. Floats become integers by truncation; out of range saturates and NaN gives 0.",
     samples=lambda rng: [
-        ((rng.normal(size=(3, 4)) * 3,), {"dtype": d}) for d in (dtypes.float32, dtypes.int32, dtypes.bool_)
+        ((rng.normal(size=(3, 4)) * 3,), {"dtype": d})
+        for d in (dtypes.float64, dtypes.float32, dtypes.bfloat16, dtypes.int32, dtypes.uint8, dtypes.bool_)
     ],
 )
 
@@ -178,9 +201,10 @@ def astype(x: Any, dtype: Any) -> Tensor:
 
 
 def _bitcast_infer(inputs: Sequence[Tensor], dtype: DType) -> Aval:
-    if inputs[0].dtype.itemsize != dtype.itemsize or dtypes.bfloat16 in (inputs[0].dtype, dtype):
+    given = inputs[0].dtype
+    if given.itemsize != dtype.itemsize or dtypes.bfloat16 in (given, dtype) or dtype is dtypes.bool_:
         raise DTypeError(
-            f"bitcast: expected a dtype of the same width other than bfloat16, got {inputs[0].dtype} to {dtype}."
+            f"bitcast: expected a dtype of the same width other than bfloat16 and bool, got {given} to {dtype}."
         )
     return Aval(inputs[0].shape, dtype)
 
@@ -191,8 +215,16 @@ bitcast_op = Op(
     _bitcast_infer,
     family="elementwise",
     no_gradient="reads bits",
-    samples=lambda rng: [((rng.normal(size=(3, 4)).astype(np.float32),), {"dtype": dtypes.int32})],
-    errors=[((np.ones(2, np.float32),), {"dtype": dtypes.int64}, DTypeError, "same width")],
+    doc="The same bits read as another dtype of the same width.",
+    samples=lambda rng: [
+        ((rng.normal(size=(3, 4)).astype(np.float32),), {"dtype": dtypes.int32}),
+        ((rng.normal(size=(3, 4)),), {"dtype": dtypes.int64}),
+        ((rng.integers(0, 255, (5,), np.uint8),), {"dtype": dtypes.int8}),
+    ],
+    errors=[
+        ((np.ones(2, np.float32),), {"dtype": dtypes.int64}, DTypeError, "same width"),
+        ((np.ones(2, np.int8),), {"dtype": dtypes.bool_}, DTypeError, "other than bfloat16 and bool"),
+    ],
 )
 
 
@@ -201,7 +233,7 @@ def bitcast(x: Any, dtype: Any) -> Tensor:
 
     Args:
         x: any tensor but bfloat16.
-        dtype: the dtype wanted.
+        dtype: the dtype wanted; not bool, which has only two patterns.
 
     Raises:
         DTypeError: the widths differ.
@@ -211,16 +243,19 @@ def bitcast(x: Any, dtype: Any) -> Tensor:
         >>> hex(rv.bitcast(rv.tensor(1.0), "int32").item())
         '0x3f800000'
     """
-    return bitcast_op(x, dtype=as_dtype(dtype))
+    t, wanted = as_tensor(x), as_dtype(dtype)
+    bitcast_op.infer((t,), dtype=wanted)  # NumPy would accept more
+    return apply(bitcast_op, (t,), {"dtype": wanted})
 
 
 stop_gradient = Op(
     "stop_gradient",
     lambda x: x,
-    lambda inputs: Aval(inputs[0].shape, inputs[0].dtype),
+    same_aval,
     family="elementwise",
     no_gradient="stopping gradients is its purpose",
     doc="The same values, but no gradient flows through.",
+    samples=lambda rng: [((rng.normal(size=(3, 4)),), {})],
 )
 
 # -- one input ----------------------------------------------------------------------------------------------------
@@ -293,40 +328,45 @@ divide = Binary(
 
 
 def _pow_base(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return g * y * power_op(x, y - 1)
+    corner = logical_and(equal(x, 0), equal(y, 0))  # x**0 is 1 everywhere: its slope at 0 is 0, not 0 * inf
+    return g * y * power_op(where(corner, 1, x), y - 1)
 
 
 def _pow_exponent(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return g * out * log(where(x > 0, x, 1))  # 0**y and negative bases have no real derivative here: 0
 
 
-def _integer_power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if x.dtype.kind == "f":
         return np.power(x, y)
-    return np.where(y < 0, 0, np.power(x, np.maximum(y, 0))).astype(x.dtype)
+    return np.where(y < 0, x.dtype.type(0), np.power(x, np.maximum(y, 0)))
 
 
 power_op = Binary(
-    "pow", _integer_power, (_pow_base, _pow_exponent), "``x ** y``.", kinds=_NUMBERS, domain=(0.5, 2.5)
+    "pow",
+    _power,
+    (_pow_base, _pow_exponent),
+    "``x ** y``. An integer to a negative power gives 0 (NumPy refuses; compiled code cannot stop).",
+    kinds=_NUMBERS,
+    domain=(0.5, 2.5),
 )
 maximum = Binary(
     "maximum",
     np.maximum,
-    (lambda g, out, x, y: g * _share(x, y, x > y), lambda g, out, x, y: g * _share(x, y, y > x)),
+    (lambda g, out, x, y: _share(g, x > y, x, y), lambda g, out, x, y: _share(g, y > x, x, y)),
     "The larger of x and y; NaN if either is. Equal inputs share the gradient.",
 )
 minimum = Binary(
     "minimum",
     np.minimum,
-    (lambda g, out, x, y: g * _share(x, y, x < y), lambda g, out, x, y: g * _share(x, y, y < x)),
+    (lambda g, out, x, y: _share(g, x < y, x, y), lambda g, out, x, y: _share(g, y < x, x, y)),
     "The smaller of x and y; NaN if either is. Equal inputs share the gradient.",
 )
 
 
-def _share(x: Tensor, y: Tensor, mine: Tensor) -> Tensor:
-    """1 where this input was chosen, 1/2 on ties, 0 elsewhere."""
-    half = Tensor._wrap(np.asarray(0.5, x.dtype.numpy), x.dtype)
-    return where(equal(x, y), half, astype(mine, x.dtype))
+def _share(g: Tensor, mine: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The cotangent where this input was chosen, half of it on ties, 0 elsewhere (chosen, not multiplied: g may be inf)."""
+    return where(mine, g, where(equal(x, y), g * 0.5, 0))
 
 
 # Integer division by zero gives 0 everywhere (NumPy does so with a warning; CPUs trap).
@@ -393,11 +433,16 @@ where_op = Op(
     no_gradient="the condition is boolean",
     arity=3,
     broadcasts=True,
+    doc="x where the condition holds, else y; all three broadcast.",
+    kinds="bool",
     samples=lambda rng: [
         ((rng.random((3, 4)) < 0.5, rng.normal(size=(3, 4)), rng.normal(size=(4,))), {}),
         ((rng.random((3, 1)) < 0.5, rng.normal(size=(1, 4)), rng.normal(size=())), {}),
     ],
-    errors=[((np.ones(2, bool), np.ones(3), np.ones(3)), {}, ValueError, "do not broadcast")],
+    errors=[
+        ((np.ones(2, bool), np.ones(3), np.ones(3)), {}, ShapeError, "do not broadcast"),
+        ((np.ones(2), np.ones(2), np.ones(2)), {}, DTypeError, "expected bool input"),
+    ],
 )
 
 
@@ -422,7 +467,10 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
         [0.0, 2.0]
     """
     x, y = coerce((x, y))
-    return apply(where_op, (as_tensor(condition), x, y), {})
+    c = as_tensor(condition)
+    if c._dtype is not dtypes.bool_:
+        require_kind("where (condition)", c, "bool")
+    return apply(where_op, (c, x, y), {})
 
 
 # -- composed -----------------------------------------------------------------------------------------------------
@@ -433,26 +481,38 @@ def power(x: Any, y: Any) -> Tensor:
 
     Args:
         x: the base.
-        y: the exponent. Integer bases with negative exponents give 0.
+        y: the exponent. Where base and exponent are integer tensors, negative exponents give 0.
+
+    Raises:
+        ArgumentError: an integer base with a negative constant exponent.
 
     Example:
         >>> import ranvier as rv
         >>> rv.power(rv.tensor([1.0, 2.0, 3.0]), 2).tolist()
         [1.0, 4.0, 9.0]
     """
-    if type(y) in (int, float):
-        t = as_tensor(x)
-        if y == 2:
-            return t * t
-        if y == 1:
-            return t
-        if y == 3:
-            return t * t * t
-        if t.dtype.is_float and y == 0.5:
-            return sqrt(t)
-        if t.dtype.is_float and y == -1:
-            return reciprocal(t)
-    return power_op(x, y)
+    if type(y) is not int and type(y) is not float:
+        return power_op(x, y)
+    t = as_tensor(x)
+    if not t._dtype.is_float:
+        if type(y) is float:
+            t = astype(t, dtypes.float32)
+        elif y < 0:
+            raise ArgumentError(
+                f"power: {t.dtype} to the power {y} is no integer. Convert the base first, for example with "
+                "x.astype('float32')."
+            )
+    if y == 2:
+        return t * t
+    if y == 1:
+        return t
+    if y == 3:
+        return t * t * t
+    if y == 0.5:
+        return sqrt(t)
+    if y == -1:
+        return reciprocal(t)
+    return power_op(t, y)
 
 
 def square(x: Any) -> Tensor:
@@ -484,12 +544,12 @@ def rsqrt(x: Any) -> Tensor:
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
-    """``x`` limited to ``[min, max]``; the gradient is 0 outside.
+    """``x`` limited to ``[min, max]``; the gradient is 0 outside and one half at a limit.
 
     Args:
         x: any numeric tensor.
         min: lower limit, or None.
-        max: upper limit, or None.
+        max: upper limit, or None; it wins where the limits cross.
 
     Example:
         >>> import ranvier as rv
@@ -520,3 +580,19 @@ def greater_equal(x: Any, y: Any) -> Tensor:
         y: any tensor.
     """
     return less_equal(y, x)
+
+
+def positive(x: Any) -> Tensor:
+    """``x`` itself.
+
+    Args:
+        x: any tensor.
+    """
+    return as_tensor(x)
+
+
+# Names of the array-API standard for ops that NumPy and Keras call otherwise.
+pow = power
+bitwise_invert = bitwise_not
+bitwise_left_shift = left_shift
+bitwise_right_shift = right_shift

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranvier import dtypes
-from ranvier.errors import ArgumentError, ShapeError, describe
+from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
 from ranvier.ops import elementwise as e
 from ranvier.ops import shape as s
 from ranvier.ops.table import Aval, Op, apply, require_kind
@@ -24,6 +24,8 @@ def normalise_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """Axes as a sorted tuple of non-negative numbers; None means all."""
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and -ndim <= axis < ndim:  # the usual case
+        return (axis % ndim,)
     axes = (axis,) if not isinstance(axis, tuple | list) else tuple(axis)
     out = []
     for a in axes:
@@ -46,23 +48,21 @@ class Reduce(Op):
     """A reduction along ``axes`` (a sorted tuple); reduced axes disappear."""
 
     def __init__(self, name: str, function: Callable[..., Any], vjp: Any, doc: str, kinds: str, **options: Any):
-        identity_free = name in ("reduce_max", "reduce_min")
+        self.short = short = name.removeprefix("reduce_")
+        self.needs_elements = name in ("reduce_max", "reduce_min")
 
         def infer(inputs: Sequence[Tensor], axes: tuple[int, ...]) -> Aval:
             (x,) = inputs
-            require_kind(name.removeprefix("reduce_"), x, kinds)
-            if identity_free and builtins_any(x.shape[a] == 0 for a in axes):
-                raise ShapeError(
-                    f"{name.removeprefix('reduce_')}: cannot reduce over an axis of size 0 (shape {x.shape}, axes {axes}): "
-                    "an empty set has no extreme."
-                )
+            require_kind(short, x, kinds)
+            if self.needs_elements:
+                require_elements(short, x, axes)
             shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
             dtype = dtypes.int64 if name == "reduce_sum" and not x.dtype.is_float else x.dtype
             return Aval(shape, dtype)
 
         super().__init__(
             name,
-            lambda x, axes: function(x, axis=axes) if axes else function(x[None], axis=0),
+            lambda x, axes: function(x, axes) if axes else function(x[None], 0),
             infer,
             (vjp,) if vjp else (),
             family="reduce",
@@ -72,9 +72,13 @@ class Reduce(Op):
         )
 
 
-def builtins_any(items: Any) -> bool:
-    """Python's ``any`` (this module's own ``any`` is the tensor op)."""
-    return bool([1 for i in items if i])
+def require_elements(name: str, x: Tensor, axes: Sequence[int]) -> None:
+    """Refuse to look for an extreme among no elements."""
+    if 0 in [x.shape[a] for a in axes]:
+        raise ShapeError(
+            f"{name}: cannot reduce over an axis of size 0 (shape {x.shape}, axes {tuple(axes)}): an empty set has no "
+            "extreme."
+        )
 
 
 def _samples(rng: np.random.Generator) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -93,27 +97,48 @@ def _spread(g: Tensor, x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 def _extreme_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Positions that attain the extreme share the gradient equally."""
-    hit = e.astype(e.equal(x, s.reshape(out, kept_shape(x.shape, axes))), x.dtype)
-    count = s.reshape(apply(reduce_sum, (hit,), {"axes": axes}), kept_shape(x.shape, axes))
-    return s.reshape(g, kept_shape(x.shape, axes)) * hit / count
+    kept = kept_shape(x.shape, axes)
+    hit = e.equal(x, s.reshape(out, kept))
+    count = apply(reduce_sum, (e.astype(hit, x.dtype),), {"axes": axes})
+    return e.where(hit, s.reshape(g / count, kept), 0)
 
+
+def _sum(x: np.ndarray, axis: Any) -> np.ndarray:
+    return np.add.reduce(x, axis, dtype=None if x.dtype.kind == "f" else np.int64)
+
+
+_EMPTY = [((np.ones((2, 0)),), {"axes": (1,)}, ShapeError, "cannot reduce over an axis of size 0")]
+_NUMBERS = [((np.ones(2),), {"axes": (0,)}, DTypeError, "expected bool input")]
 
 reduce_sum = Reduce(
-    "reduce_sum", lambda x, axis: np.sum(x, axis=axis, dtype=None if x.dtype.kind == "f" else np.int64),
-    lambda g, out, x, axes: _spread(g, x, axes), "Sum along axes; integers are summed in int64.", "bool int float",
-    samples=_samples,
+    "reduce_sum", _sum, lambda g, out, x, axes: _spread(g, x, axes), "Sum along axes; integers are summed in int64.",
+    "bool int float", samples=_samples,
 )  # fmt: skip
-reduce_max = Reduce("reduce_max", np.max, _extreme_vjp, "Maximum along axes.", "bool int float", samples=_samples)
-reduce_min = Reduce("reduce_min", np.min, _extreme_vjp, "Minimum along axes.", "bool int float", samples=_samples)
-reduce_and = Reduce("reduce_and", np.all, None, "Logical and.", "bool", no_gradient="boolean", samples=_bool_samples)
-reduce_or = Reduce("reduce_or", np.any, None, "Logical or.", "bool", no_gradient="boolean", samples=_bool_samples)
+reduce_max = Reduce(
+    "reduce_max", np.maximum.reduce, _extreme_vjp, "Maximum along axes.", "bool int float", samples=_samples,
+    errors=_EMPTY,
+)  # fmt: skip
+reduce_min = Reduce(
+    "reduce_min", np.minimum.reduce, _extreme_vjp, "Minimum along axes.", "bool int float", samples=_samples,
+    errors=_EMPTY,
+)  # fmt: skip
+reduce_and = Reduce(
+    "reduce_and", np.logical_and.reduce, None, "Logical and.", "bool", no_gradient="boolean", samples=_bool_samples,
+    errors=_NUMBERS,
+)  # fmt: skip
+reduce_or = Reduce(
+    "reduce_or", np.logical_or.reduce, None, "Logical or.", "bool", no_gradient="boolean", samples=_bool_samples,
+    errors=_NUMBERS,
+)  # fmt: skip
 
 
-def _reduce(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:
-    t = as_tensor(x)
-    axes = normalise_axes(op.name.removeprefix("reduce_"), axis, t.ndim)
+def _reduce(op: Reduce, x: Any, axis: Any, keepdims: bool) -> Tensor:
+    t = x if type(x) is Tensor else as_tensor(x)
+    axes = normalise_axes(op.short, axis, len(t._shape))
+    if t.size == 0 and op.needs_elements:
+        require_elements(op.short, t, axes)
     out = apply(op, (t,), {"axes": axes})
-    return s.reshape(out, kept_shape(t.shape, axes)) if keepdims else out
+    return s.reshape(out, kept_shape(t._shape, axes)) if keepdims else out
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -197,8 +222,8 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """
     t = as_tensor(x)
     axes = normalise_axes("mean", axis, t.ndim)
-    count = math.prod(t.shape[a] for a in axes)
-    total = sum(t if t.dtype.is_float else e.astype(t, dtypes.float32), axes, keepdims)
+    count = math.prod([t._shape[a] for a in axes])
+    total = sum(t if t._dtype.is_float else e.astype(t, dtypes.float32), axes, keepdims)
     return total / float(count)
 
 
@@ -233,7 +258,7 @@ def std(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0)
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The product along axes, multiplied pairwise in a fixed tree; the empty product is 1.
+    """The product along axes, multiplied pairwise in a fixed tree; the empty product is 1. Integers give int64.
 
     The tree makes the gradient right where elements are 0 (no division), to any order.
 
@@ -248,7 +273,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
         24.0
     """
     t = as_tensor(x)
-    if t.dtype.kind == "bool" or (t.dtype.kind != "float" and t.dtype is not dtypes.int64):
+    if not t.dtype.is_float:
         t = e.astype(t, dtypes.int64)
     axes = normalise_axes("prod", axis, t.ndim)
     kept = tuple(i for i in range(t.ndim) if i not in axes)
@@ -260,7 +285,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
         low, high = flat[..., :half], flat[..., half : 2 * half]
         flat = low * high if n % 2 == 0 else s.concatenate([low * high, flat[..., 2 * half :]], axis=-1)
         n = half + n % 2
-    out = s.reshape(flat, rest) if n == 1 else as_tensor(np.ones(rest, t.dtype.numpy))
+    out = s.reshape(flat, rest) if n == 1 else s.broadcast_to(e._scalar(1, t.dtype), rest)
     return s.reshape(out, kept_shape(t.shape, axes)) if keepdims else out
 
 
@@ -270,13 +295,17 @@ def _arg_extreme(name: str, extreme: Any, x: Any, axis: Any, keepdims: bool) -> 
         flat = s.reshape(t, (t.size,))
         out = _arg_extreme(name, extreme, flat, 0, False)
         return s.reshape(out, (1,) * t.ndim) if keepdims else out
-    (a,) = normalise_axes(name, axis, t.ndim)
+    axes = normalise_axes(name, axis, t.ndim)
+    if len(axes) != 1:
+        raise ArgumentError(f"{name}: expected one axis or None, got {axis}.")
+    require_elements(name, t, axes)
+    (a,) = axes
     n = t.shape[a]
     best = extreme(t, a, keepdims=True)
     hit = e.equal(t, best)
     if t.dtype.is_float:
         hit = e.logical_or(hit, e.isnan(t))  # the first NaN counts as the extreme, as in NumPy
-    position = as_tensor(np.arange(n, dtype=np.int64).reshape((n,) + (1,) * (t.ndim - 1 - a)))
+    position = Tensor._wrap(np.arange(n, dtype=np.int64).reshape((n,) + (1,) * (t.ndim - 1 - a)), dtypes.int64)
     return min(e.where(hit, position, n), a, keepdims)
 
 
@@ -310,8 +339,10 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along axes, shifted by the maximum so that it neither overflows nor underflows.
 
+    Of no elements it is -inf.
+
     Args:
-        x: a floating tensor.
+        x: any numeric tensor; integers give float32.
         axis: an axis, a tuple of axes, or None for all.
         keepdims: keep reduced axes with size 1.
 
@@ -322,7 +353,11 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """
     t = as_tensor(x)
     axes = normalise_axes("logsumexp", axis, t.ndim)
+    t = t if t.dtype.is_float else e.astype(t, dtypes.float32)
+    kept, left = kept_shape(t.shape, axes), tuple(n for i, n in enumerate(t.shape) if i not in axes)
+    if 0 in [t.shape[a] for a in axes]:
+        return s.broadcast_to(e._scalar(-math.inf, t.dtype), kept if keepdims else left)
     top = e.stop_gradient(max(t, axes, keepdims=True))
     shift = e.where(e.isfinite(top), top, 0)  # all -inf or an inf: shifting would make NaN of it
     out = e.log(sum(e.exp(t - shift), axes, keepdims=True)) + shift
-    return out if keepdims else s.reshape(out, tuple(n for i, n in enumerate(t.shape) if i not in axes))
+    return out if keepdims else s.reshape(out, left)

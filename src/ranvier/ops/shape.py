@@ -13,35 +13,81 @@ import numpy as np
 
 from ranvier.errors import ArgumentError, ShapeError, describe
 from ranvier.ops import elementwise as e
-from ranvier.ops.table import Aval, Op, apply, broadcast_shapes
+from ranvier.ops.table import Aval, Op, apply, broadcast_shapes, require_memory
 from ranvier.tensor import Tensor, as_tensor
 
 __all__ = [
-    "broadcast_to", "concatenate", "embed", "expand_dims", "flip", "full_like", "moveaxis", "ones_like", "pad",
-    "repeat", "reshape", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "zeros_like",
+    "broadcast_arrays", "broadcast_to", "concat", "concatenate", "embed", "expand_dims", "flip", "full_like",
+    "matrix_transpose", "moveaxis", "ones_like", "pad", "permute_dims", "repeat", "reshape", "split", "squeeze", "stack",
+    "swapaxes", "tile", "transpose", "zeros_like",
 ]  # fmt: skip
+
+
+def _integers(name: str, what: str, value: Any) -> tuple[int, ...]:
+    """An integer or a sequence of integers as a tuple; anything else is refused."""
+    if type(value) is tuple and all([type(n) is int for n in value]):  # the usual case
+        return value
+    sizes = (value,) if isinstance(value, int | np.integer) else value
+    if not isinstance(sizes, tuple | list) or any(
+        [isinstance(n, bool) or not isinstance(n, int | np.integer) for n in sizes]
+    ):
+        raise ArgumentError(f"{name}: expected {what} to be integers, got {describe(value)}.")
+    return tuple([int(n) for n in sizes])
+
+
+def _axes(name: str, axis: Any, rank: int) -> tuple[int, ...]:
+    """Different axes of ``rank`` ones, as non-negative numbers in the order given."""
+    axes = _integers(name, "axes", axis)
+    if any([not -rank <= a < rank for a in axes]):
+        raise ArgumentError(f"{name}: axis {axis} is out of range for {rank} axes.")
+    axes = tuple([a % rank for a in axes])
+    if len(set(axes)) != len(axes):
+        raise ArgumentError(f"{name}: {axis} names the same axis twice.")
+    return axes
+
+
+def _one_axis(name: str, axis: Any, rank: int) -> int:
+    if isinstance(axis, tuple | list):
+        raise ArgumentError(f"{name}: expected one axis, got {axis}.")
+    return _axes(name, axis, rank)[0]
 
 
 def as_shape(name: str, shape: Any) -> tuple[int, ...]:
     """A shape as a tuple of non-negative ints (an int means one axis)."""
-    sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    for n in sizes:
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
-            raise ShapeError(f"{name}: expected a shape of non-negative integers, got {describe(shape)}.")
-    if math.prod(map(int, sizes)) > 2**62:
+    try:
+        sizes = _integers(name, "sizes", shape)
+    except ArgumentError:
+        sizes = (-1,)
+    if any([n < 0 for n in sizes]):
+        raise ShapeError(f"{name}: expected a shape of non-negative integers, got {describe(shape)}.")
+    if math.prod(sizes) > 2**62:
         raise ShapeError(f"{name}: shape {sizes} has more elements than memory can hold.")
-    return tuple(int(n) for n in sizes)
+    if len(sizes) > _MOST_AXES:
+        raise ShapeError(f"{name}: at most {_MOST_AXES} axes are possible, got {len(sizes)}.")
+    return sizes
+
+
+_MOST_AXES = 64  # NumPy's limit
 
 
 # -- reshape ------------------------------------------------------------------------------------------------------
 
+
+def _reshape_infer(inputs: Sequence[Tensor], shape: tuple[int, ...]) -> Aval:
+    if math.prod(shape) != inputs[0].size:
+        raise ShapeError(f"reshape: cannot turn shape {inputs[0].shape} ({inputs[0].size} elements) into {shape}.")
+    return Aval(shape, inputs[0].dtype)
+
+
 reshape_op = Op(
     "reshape",
     lambda x, shape: x.reshape(shape),
-    lambda inputs, shape: Aval(shape, inputs[0].dtype),
+    _reshape_infer,
     (lambda g, out, x, shape: reshape(g, x.shape),),
     family="shape",
+    doc="The same elements in row-major order in another shape.",
     samples=lambda rng: [((rng.normal(size=(3, 4)),), {"shape": (2, 6)}), ((rng.normal(size=(1,)),), {"shape": ()})],
+    errors=[((np.ones((2, 3)),), {"shape": (4,)}, ShapeError, "cannot turn shape")],
 )
 
 
@@ -60,16 +106,16 @@ def reshape(x: Any, shape: Any) -> Tensor:
         >>> rv.reshape(rv.arange(6), (2, -1)).tolist()
         [[0, 1, 2], [3, 4, 5]]
     """
-    t = as_tensor(x)
-    given = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    sizes = list(given)
-    if sizes.count(-1) == 1:
-        known = math.prod(n for n in sizes if n != -1)
-        sizes[sizes.index(-1)] = t.size // known if known and t.size % known == 0 else -2
-    if -2 in sizes or any(isinstance(n, bool) or n < 0 for n in sizes) or math.prod(sizes) != t.size:
+    t = x if type(x) is Tensor else as_tensor(x)
+    sizes = given = _integers("reshape", "sizes", shape)
+    if -1 in given:
+        at = given.index(-1)
+        known = math.prod(given[:at] + given[at + 1 :])
+        if known > 0 and t.size % known == 0:
+            sizes = (*given[:at], t.size // known, *given[at + 1 :])
+    if min(sizes, default=0) < 0 or math.prod(sizes) != t.size or len(sizes) > _MOST_AXES:
         raise ShapeError(f"reshape: cannot turn shape {t.shape} ({t.size} elements) into {given}.")
-    target = tuple(int(n) for n in sizes)
-    return t if target == t.shape else apply(reshape_op, (t,), {"shape": target})
+    return t if sizes == t._shape else apply(reshape_op, (t,), {"shape": sizes})
 
 
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
@@ -78,15 +124,14 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     Args:
         x: any tensor.
         axis: where, counted in the result.
+
+    Raises:
+        ArgumentError: an axis is out of range, or named twice.
     """
     t = as_tensor(x)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    rank = t.ndim + len(axes)
-    if any(not -rank <= a < rank for a in axes):
-        raise ArgumentError(f"expand_dims: axis {axis} is out of range for a result with {rank} axes.")
-    places = {a % rank for a in axes}
-    rest = iter(t.shape)
-    return reshape(t, tuple(1 if i in places else next(rest) for i in range(rank)))
+    rank = t.ndim + len(_integers("expand_dims", "axes", axis))
+    places, rest = _axes("expand_dims", axis, rank), iter(t._shape)
+    return reshape(t, tuple([1 if i in places else next(rest) for i in range(rank)]))
 
 
 def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
@@ -98,16 +143,13 @@ def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
     Raises:
         ShapeError: a named axis has another size.
+        ArgumentError: an axis is out of range, or named twice.
     """
     t = as_tensor(x)
-    axes = (
-        {i for i, n in enumerate(t.shape) if n == 1}
-        if axis is None
-        else {a % t.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
-    )
-    if any(t.shape[a] != 1 for a in axes):
+    axes = [i for i, n in enumerate(t.shape) if n == 1] if axis is None else _axes("squeeze", axis, t.ndim)
+    if any([t.shape[a] != 1 for a in axes]):
         raise ShapeError(f"squeeze: axes {sorted(axes)} of shape {t.shape} do not all have size 1.")
-    return reshape(t, tuple(n for i, n in enumerate(t.shape) if i not in axes))
+    return reshape(t, tuple([n for i, n in enumerate(t.shape) if i not in axes]))
 
 
 # -- transpose ----------------------------------------------------------------------------------------------------
@@ -115,9 +157,10 @@ def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
 transpose_op = Op(
     "transpose",
     lambda x, axes: np.transpose(x, axes),
-    lambda inputs, axes: Aval(tuple(inputs[0].shape[a] for a in axes), inputs[0].dtype),
-    (lambda g, out, x, axes: transpose(g, tuple(int(i) for i in np.argsort(axes))),),
+    lambda inputs, axes: Aval(tuple([inputs[0].shape[a] for a in axes]), inputs[0].dtype),
+    (lambda g, out, x, axes: transpose(g, tuple([axes.index(i) for i in range(len(axes))])),),
     family="shape",
+    doc="Axes reordered: axis i of the result is axis axes[i] of x.",
     samples=lambda rng: [
         ((rng.normal(size=(2, 3, 4)),), {"axes": (2, 0, 1)}),
         ((rng.normal(size=(3, 4)),), {"axes": (1, 0)}),
@@ -141,11 +184,13 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
         (4, 2, 3)
     """
     t = as_tensor(x)
-    order = tuple(reversed(range(t.ndim))) if axes is None else tuple(int(a) for a in axes)
-    if any(not -t.ndim <= a < t.ndim for a in order) or sorted(a % t.ndim for a in order) != list(range(t.ndim)):
-        raise ArgumentError(f"transpose: {axes} is not a permutation of the {t.ndim} axes of shape {t.shape}.")
-    order = tuple(a % t.ndim for a in order)
-    return t if order == tuple(range(t.ndim)) else apply(transpose_op, (t,), {"axes": order})
+    rank = len(t._shape)
+    if axes is None:
+        return t if rank < 2 else apply(transpose_op, (t,), {"axes": tuple(range(rank - 1, -1, -1))})
+    order = tuple([a % rank if -rank <= a < rank else -1 for a in _integers("transpose", "axes", axes)])
+    if sorted(order) != list(range(rank)):
+        raise ArgumentError(f"transpose: {axes} is not a permutation of the {rank} axes of shape {t.shape}.")
+    return t if list(order) == list(range(rank)) else apply(transpose_op, (t,), {"axes": order})
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
@@ -157,27 +202,46 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
         axis2: the other axis.
     """
     t = as_tensor(x)
-    if any(not -t.ndim <= a < t.ndim for a in (axis1, axis2)):
-        raise ArgumentError(f"swapaxes: axes {axis1} and {axis2} are out of range for shape {t.shape}.")
+    a, b = (_one_axis("swapaxes", axis, t.ndim) for axis in (axis1, axis2))
     order = list(range(t.ndim))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
-    return transpose(t, order)
+    order[a], order[b] = b, a
+    return transpose(t, tuple(order))
 
 
-def moveaxis(x: Any, source: int, destination: int) -> Tensor:
-    """Move one axis to another place; the others keep their order.
+def matrix_transpose(x: Any) -> Tensor:
+    """Exchange the last two axes.
+
+    Args:
+        x: a tensor with at least two axes.
+
+    Raises:
+        ShapeError: fewer axes.
+    """
+    t = as_tensor(x)
+    if t.ndim < 2:
+        raise ShapeError(f"matrix_transpose: expected at least two axes, got shape {t.shape}.")
+    return swapaxes(t, -1, -2)
+
+
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Move axes to other places; the others keep their order.
 
     Args:
         x: any tensor.
-        source: the axis.
-        destination: its new place.
+        source: the axis, or several.
+        destination: its new place, or as many.
+
+    Raises:
+        ArgumentError: an axis is out of range or named twice, or the numbers of axes differ.
     """
     t = as_tensor(x)
-    if any(not -t.ndim <= a < t.ndim for a in (source, destination)):
-        raise ArgumentError(f"moveaxis: axes {source} and {destination} are out of range for shape {t.shape}.")
-    order = [i for i in range(t.ndim) if i != source % t.ndim]
-    order.insert(destination % t.ndim, source % t.ndim)
-    return transpose(t, order)
+    old, new = _axes("moveaxis", source, t.ndim), _axes("moveaxis", destination, t.ndim)
+    if len(old) != len(new):
+        raise ArgumentError(f"moveaxis: expected one destination for each source, got {source} and {destination}.")
+    order = [i for i in range(t.ndim) if i not in old]
+    for place, axis in sorted(zip(new, old, strict=True)):
+        order.insert(place, axis)
+    return transpose(t, tuple(order))
 
 
 # -- broadcast ----------------------------------------------------------------------------------------------------
@@ -197,12 +261,16 @@ broadcast_op = Op(
     (lambda g, out, x, shape: g,),  # the differentiator sums g back to x's shape
     family="shape",
     broadcasts=True,
+    doc="x repeated along axes of size 1 and new leading axes.",
     samples=lambda rng: [
         ((rng.normal(size=(3, 1)),), {"shape": (2, 3, 4)}),
         ((rng.normal(size=()),), {"shape": (3,)}),
         ((rng.normal(size=(4,)),), {"shape": (3, 4)}),
     ],
-    errors=[((np.ones(3),), {"shape": (2, 4)}, ShapeError, "broadcast")],
+    errors=[
+        ((np.ones(3),), {"shape": (2, 4)}, ShapeError, "broadcast"),
+        ((np.ones((2, 3)),), {"shape": (3,)}, ShapeError, "cannot be repeated"),
+    ],
 )
 
 
@@ -217,7 +285,21 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
         ShapeError: the shape cannot be reached by repetition.
     """
     t, target = as_tensor(x), as_shape("broadcast_to", shape)
-    return t if t.shape == target else apply(broadcast_op, (t,), {"shape": target})
+    return t if t._shape == target else apply(broadcast_op, (t,), {"shape": target})
+
+
+def broadcast_arrays(*tensors: Any) -> list[Tensor]:
+    """The tensors, all repeated to their common shape.
+
+    Args:
+        *tensors: any tensors.
+
+    Raises:
+        ShapeError: their shapes do not broadcast.
+    """
+    parts = [as_tensor(t) for t in tensors]
+    shape = broadcast_shapes("broadcast_arrays", *[t.shape for t in parts]) if parts else ()
+    return [broadcast_to(t, shape) for t in parts]
 
 
 # -- slice and embed ----------------------------------------------------------------------------------------------
@@ -244,6 +326,7 @@ slice_op = Op(
     _slice_infer,
     (lambda g, out, x, starts, stops, steps: embed(g, x.shape, starts, steps),),
     family="shape",
+    doc="``x[starts:stops:steps]`` with bounds in range and positive steps.",
     samples=lambda rng: [
         ((rng.normal(size=(5, 6)),), {"starts": (1, 0), "stops": (4, 6), "steps": (1, 2)}),
         ((rng.normal(size=(5,)),), {"starts": (2,), "stops": (2,), "steps": (1,)}),
@@ -257,6 +340,7 @@ embed_op = Op(
         g, starts, tuple(a + (n - 1) * c + 1 if n else a for a, n, c in zip(starts, x.shape, steps, strict=True)), steps
     ),),
     family="shape",
+    doc="x placed into zeros: the transpose of slice.",
     samples=lambda rng: [((rng.normal(size=(2, 3)),), {"shape": (4, 6), "starts": (1, 0), "steps": (2, 2)})],
 )  # fmt: skip
 
@@ -287,14 +371,16 @@ def embed(x: Any, shape: Any, starts: Sequence[int], steps: Sequence[int] | None
         [0, 1, 0, 2, 0]
     """
     t, target = as_tensor(x), as_shape("embed", shape)
-    jumps = tuple(steps) if steps is not None else (1,) * t.ndim
-    fits = len(target) == len(starts) == len(jumps) == t.ndim and all(
+    first = _integers("embed", "starts", starts)
+    jumps = _integers("embed", "steps", steps) if steps is not None else (1,) * t.ndim
+    fits = len(target) == len(first) == len(jumps) == t.ndim and all(
         a >= 0 and c > 0 and (n == 0 or a + (n - 1) * c < m)
-        for a, c, n, m in zip(starts, jumps, t.shape, target, strict=True)
+        for a, c, n, m in zip(first, jumps, t.shape, target, strict=True)
     )
     if not fits:
-        raise ShapeError(f"embed: shape {t.shape} from {tuple(starts)} in steps {jumps} does not fit into {target}.")
-    return apply(embed_op, (t,), {"shape": target, "starts": tuple(starts), "steps": jumps})
+        raise ShapeError(f"embed: shape {t.shape} from {first} in steps {jumps} does not fit into {target}.")
+    require_memory("embed", target, t.dtype)
+    return apply(embed_op, (t,), {"shape": target, "starts": first, "steps": jumps})
 
 
 def pad(x: Any, pad_width: Any, value: float = 0) -> Tensor:
@@ -314,7 +400,7 @@ def pad(x: Any, pad_width: Any, value: float = 0) -> Tensor:
         [9, 1, 2, 9, 9]
     """
     t = as_tensor(x)
-    pairs = [tuple(p) for p in pad_width]
+    pairs = [_integers("pad", "widths", p) for p in pad_width] if isinstance(pad_width, tuple | list) else []
     if len(pairs) != t.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ShapeError(f"pad: expected {t.ndim} pairs of non-negative integers for shape {t.shape}, got {pad_width}.")
     shape = tuple(n + a + b for n, (a, b) in zip(t.shape, pairs, strict=True))
@@ -335,6 +421,7 @@ flip_op = Op(
     lambda inputs, axes: Aval(inputs[0].shape, inputs[0].dtype),
     (lambda g, out, x, axes: apply(flip_op, (g,), {"axes": axes}),),
     family="shape",
+    doc="The order of elements reversed along axes.",
     samples=lambda rng: [((rng.normal(size=(3, 4)),), {"axes": (1,)}), ((rng.normal(size=(3, 4)),), {"axes": (0, 1)})],
 )
 
@@ -345,18 +432,20 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     Args:
         x: any tensor.
         axis: one axis, several, or None for all.
+
+    Raises:
+        ArgumentError: an axis is out of range, or named twice.
     """
     t = as_tensor(x)
-    axes = range(t.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    if any(not -t.ndim <= a < t.ndim for a in axes):
-        raise ArgumentError(f"flip: axis {axis} is out of range for shape {t.shape}.")
-    return apply(flip_op, (t,), {"axes": tuple(sorted({a % t.ndim for a in axes}))})
+    axes = tuple(range(t.ndim)) if axis is None else tuple(sorted(_axes("flip", axis, t.ndim)))
+    return apply(flip_op, (t,), {"axes": axes}) if axes else t
 
 
 def _concatenate_infer(inputs: Sequence[Tensor], axis: int) -> Aval:
     first = inputs[0]
+    rest = first.shape[:axis] + first.shape[axis + 1 :]
     for t in inputs[1:]:
-        if t.ndim != first.ndim or any(a != b for i, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis):
+        if t.ndim != first.ndim or t.shape[:axis] + t.shape[axis + 1 :] != rest:
             raise ShapeError(
                 f"concatenate: shapes {' and '.join(str(t.shape) for t in inputs)} differ outside axis {axis}."
             )
@@ -371,7 +460,12 @@ concatenate_op = Op(
     (lambda g, out, *xs, axis, index: _piece(g, xs, axis, index),),
     family="shape",
     arity=-1,
-    samples=lambda rng: [((rng.normal(size=(2, 3)), rng.normal(size=(2, 1)), rng.normal(size=(2, 2))), {"axis": 1})],
+    doc="Tensors joined along an existing axis.",
+    samples=lambda rng: [
+        ((rng.normal(size=(2, 3)), rng.normal(size=(2, 1)), rng.normal(size=(2, 2))), {"axis": 1}),
+        ((rng.normal(size=(2,)), rng.normal(size=(0,))), {"axis": 0}),
+        ((rng.normal(size=(2, 3)),), {"axis": 0}),
+    ],
     errors=[((np.ones((2, 3)), np.ones((3, 3))), {"axis": 1}, ShapeError, "differ outside axis")],
 )
 
@@ -383,12 +477,12 @@ def _piece(g: Tensor, xs: Sequence[Tensor], axis: int, index: int) -> Tensor:
     return slice_static(g, starts, stops, (1,) * g.ndim)
 
 
-def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     """Join tensors along an existing axis.
 
     Args:
         tensors: tensors of equal shape but for ``axis``.
-        axis: the axis along which they are joined.
+        axis: the axis along which they are joined; None joins them flattened.
 
     Raises:
         ShapeError: other axes differ.
@@ -402,10 +496,10 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     if not len(tensors):
         raise ArgumentError("concatenate: expected at least one tensor, got an empty sequence.")
     parts = e.coerce([as_tensor(t) for t in tensors])
-    rank = parts[0].ndim
-    if not -rank <= axis < rank:
-        raise ArgumentError(f"concatenate: axis {axis} is out of range for shape {parts[0].shape}.")
-    return parts[0] if len(parts) == 1 else apply(concatenate_op, parts, {"axis": axis % rank})
+    if axis is None:
+        parts, axis = tuple([reshape(t, (t.size,)) for t in parts]), 0
+    where = _one_axis("concatenate", axis, parts[0].ndim)
+    return parts[0] if len(parts) == 1 else apply(concatenate_op, parts, {"axis": where})
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
@@ -417,12 +511,16 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
     Raises:
         ShapeError: shapes differ.
+        ArgumentError: nothing to join, or the axis is out of range.
     """
     parts = [as_tensor(t) for t in tensors]
+    if not parts:
+        raise ArgumentError("stack: expected at least one tensor, got an empty sequence.")
     shapes = {t.shape for t in parts}
     if len(shapes) > 1:
         raise ShapeError(f"stack: expected equal shapes, got {' and '.join(map(str, sorted(shapes)))}.")
-    return concatenate([expand_dims(t, axis) for t in parts], axis)
+    where = _one_axis("stack", axis, parts[0].ndim + 1)
+    return concatenate([expand_dims(t, where) for t in parts], where)
 
 
 def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
@@ -435,16 +533,17 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
 
     Raises:
         ShapeError: the axis does not divide into that many equal parts.
+        ArgumentError: the axis is out of range.
     """
     t = as_tensor(x)
-    n = t.shape[axis]
+    where = _one_axis("split", axis, t.ndim)
+    n = t.shape[where]
     if isinstance(parts, int):
-        if parts < 1 or n % parts:
+        if isinstance(parts, bool) or parts < 1 or n % parts:
             raise ShapeError(f"split: axis {axis} of size {n} does not divide into {parts} equal parts.")
         cuts = [i * (n // parts) for i in range(parts + 1)]
     else:
-        cuts = [0, *parts, n]
-    where = axis % t.ndim
+        cuts = [0, *_integers("split", "positions", parts), n]
     key = [slice(None)] * t.ndim
     return [t[(*key[:where], slice(a, b))] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
@@ -456,28 +555,39 @@ def repeat(x: Any, repeats: int, axis: int) -> Tensor:
         x: any tensor.
         repeats: how often.
         axis: the axis.
+
+    Raises:
+        ShapeError: ``repeats`` is negative.
+        ArgumentError: the axis is out of range.
     """
     t = as_tensor(x)
-    where = axis % t.ndim
-    wide = broadcast_to(expand_dims(t, where + 1), (*t.shape[: where + 1], repeats, *t.shape[where + 1 :]))
-    return reshape(wide, (*t.shape[:where], t.shape[where] * repeats, *t.shape[where + 1 :]))
+    where, (times,) = _one_axis("repeat", axis, t.ndim), as_shape("repeat", (repeats,))
+    target = (*t.shape[:where], t.shape[where] * times, *t.shape[where + 1 :])
+    require_memory("repeat", target, t.dtype)
+    wide = broadcast_to(expand_dims(t, where + 1), (*t.shape[: where + 1], times, *t.shape[where + 1 :]))
+    return reshape(wide, target)
 
 
-def tile(x: Any, repetitions: Sequence[int]) -> Tensor:
+def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
     """Repeat the whole tensor along each axis: ``[1, 2]`` becomes ``[1, 2, 1, 2]``.
 
     Args:
         x: any tensor.
         repetitions: how often, for each axis.
+
+    Raises:
+        ShapeError: a count is negative.
     """
     t = as_tensor(x)
     counts = as_shape("tile", repetitions)
     rank = max(t.ndim, len(counts))
     t = reshape(t, (1,) * (rank - t.ndim) + t.shape)
     counts = (1,) * (rank - len(counts)) + counts
-    inner = tuple(n for pair in zip((1,) * rank, t.shape, strict=True) for n in pair)
-    outer = tuple(n for pair in zip(counts, t.shape, strict=True) for n in pair)
-    return reshape(broadcast_to(reshape(t, inner), outer), tuple(c * n for c, n in zip(counts, t.shape, strict=True)))
+    target = tuple([c * n for c, n in zip(counts, t.shape, strict=True)])
+    require_memory("tile", target, t.dtype)
+    inner = tuple([n for pair in zip((1,) * rank, t.shape, strict=True) for n in pair])
+    outer = tuple([n for pair in zip(counts, t.shape, strict=True) for n in pair])
+    return reshape(broadcast_to(reshape(t, inner), outer), target)
 
 
 def full_like(x: Any, value: float) -> Tensor:
@@ -488,7 +598,8 @@ def full_like(x: Any, value: float) -> Tensor:
         value: the value.
     """
     t = as_tensor(x)
-    return broadcast_to(Tensor._wrap(np.asarray(value, t.dtype.numpy), t.dtype), t.shape)
+    filling = e._scalar(value, t.dtype) if type(value) in (int, float, bool) else as_tensor(value)
+    return broadcast_to(e.astype(filling, t.dtype), t.shape)
 
 
 def zeros_like(x: Any) -> Tensor:
@@ -521,3 +632,6 @@ def sum_to_shape(g: Tensor, shape: tuple[int, ...]) -> Tensor:
     return reshape(out, shape)
 
 
+# Names of the array-API standard for functions that NumPy calls otherwise.
+concat = concatenate
+permute_dims = transpose

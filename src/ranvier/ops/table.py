@@ -12,6 +12,8 @@ order. ``None`` in place of a rule means "no gradient flows here" and must be de
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ import numpy as np
 
 from ranvier import dtypes
 from ranvier.dtypes import FROM_NUMPY, DType, round_bfloat16
-from ranvier.errors import DTypeError, InternalError, ShapeError, TraceError
+from ranvier.errors import DTypeError, InternalError, ResourceError, ShapeError, TraceError
 from ranvier.tensor import Node, Tensor, as_tensor
 
 __all__ = ["TABLE", "Aval", "Op", "apply", "broadcast_shapes", "no_grad", "scope", "state"]
@@ -73,10 +75,9 @@ def broadcast_shapes(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     for axis in range(-rank, 0):
         sizes = {s[axis] for s in shapes if len(s) >= -axis} - {1}
         if len(sizes) > 1:
-            given = " and ".join(str(s) for s in shapes)
+            given, differing = " and ".join(map(str, shapes)), " and ".join(map(str, sorted(sizes)))
             raise ShapeError(
-                f"{name}: shapes {given} do not broadcast: axis {axis} has sizes {' and '.join(map(str, sorted(sizes)))}. "
-                "Sizes must be equal or 1."
+                f"{name}: shapes {given} do not broadcast: axis {axis} has sizes {differing}. Sizes must be equal or 1."
             )
         out.append(sizes.pop() if sizes else 1)
     return tuple(out)
@@ -107,7 +108,7 @@ class Op:
         broadcasts: inputs of different shapes broadcast; the differentiator undoes it in one place.
         doc: the docstring of the op as users see it.
         domain: elementwise: where its sample inputs are drawn from.
-        kinds: elementwise: which dtypes it accepts ("bool", "int", "float").
+        kinds: which dtypes its first input may have ("bool", "int", "float").
         samples: ``samples(rng) -> list of (arrays, attrs)`` for generated tests.
         errors: ``(arrays, attrs, error class, text)`` for generated tests.
     """
@@ -132,6 +133,9 @@ class Op:
         self.name, self.reference, self.infer, self.vjps = name, reference, infer, tuple(vjps)
         self.family, self.no_gradient, self.arity, self.broadcasts = family, no_gradient, arity, broadcasts
         self.domain, self.kinds, self.samples, self.errors = domain, kinds, samples, tuple(errors)
+        words = kinds.split()
+        self.accepted = frozenset([*words, "uint"] if "int" in words else words)  # kinds as DType.kind spells them
+        self.moves = family == "shape"  # moves values about, so no floating-point flags can be raised
         self.__doc__ = doc
         self.__name__ = self.__qualname__ = name
         if name in TABLE:
@@ -151,41 +155,71 @@ class Op:
 
 def apply(op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
     """Run or record ``op``. This is the one door through which every operation goes."""
-    data = [t._data for t in inputs]
-    for x in data:
+    data, watched, narrow = [], False, False
+    for t in inputs:
+        x = t._data
         if x is None:
-            if state.trace is None:
-                raise TraceError(
-                    f"{op.name}: a traced tensor was used after its function had been compiled. It has left the "
-                    "function through a global, an attribute or a closure; return it instead."
-                )
-            return state.trace.record(op, inputs, attrs)
+            return _record(op, inputs, attrs)
+        data.append(x)
+        if t._node is not None:
+            watched = True
+        if t._dtype is dtypes.bfloat16:
+            narrow = True
     try:
-        with np.errstate(all="ignore"):  # NaN and infinity are values, not warnings
+        if op.moves:
             out = op.reference(*data, **attrs)
+        else:
+            with np.errstate(all="ignore"):  # NaN and infinity are values, not warnings
+                out = op.reference(*data, **attrs)
     except (ValueError, TypeError, IndexError) as error:
         op.infer(inputs, **attrs)  # the rule knows how to say what is wrong
         raise InternalError(f"op {op.name!r} failed on inputs its shape rule accepts: {error}") from error
+    except MemoryError:
+        shape, dtype = op.infer(inputs, **attrs)
+        raise out_of_memory(op.name, shape, dtype) from None
     if type(out) is not np.ndarray:
         out = np.asarray(out)
     dtype = FROM_NUMPY[out.dtype]
-    watched = False
-    for t in inputs:
-        if t._dtype is dtypes.bfloat16 and dtype.is_float:
-            dtype = op.infer(inputs, **attrs).dtype
-            if dtype is dtypes.bfloat16:
-                out = round_bfloat16(out)
-        if t._node is not None:
-            watched = True
-    if op.name == "cast" and attrs["dtype"] is dtypes.bfloat16:
-        dtype, out = dtypes.bfloat16, round_bfloat16(out)
+    if narrow or op.name == "cast":  # bfloat16 is carried by float32, so the array cannot tell
+        dtype = op.infer(inputs, **attrs).dtype
+        if dtype is dtypes.bfloat16 and not op.moves:
+            out = round_bfloat16(out)
     result = Tensor._wrap(out, dtype)
-    if watched and state.recording and dtype.is_float:
+    if watched and dtype.is_float and op.vjps and state.recording:
         result._node = Node(op, inputs, attrs)
     return result
 
 
+def _record(op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
+    if state.trace is None:
+        raise TraceError(
+            f"{op.name}: a traced tensor was used after its function had been compiled. It has left the "
+            "function through a global, an attribute or a closure; return it instead."
+        )
+    return state.trace.record(op, inputs, attrs)
+
+
 # -- rules shared by many ops -------------------------------------------------------------------------------------
+
+try:
+    _MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+except (AttributeError, ValueError, OSError):  # no such question on this system: only the allocator can refuse
+    _MEMORY = 2**62
+
+
+def out_of_memory(name: str, shape: tuple[int, ...], dtype: DType) -> ResourceError:
+    """The error for a result that does not fit into memory."""
+    size = math.prod(shape) * dtype.numpy.itemsize
+    return ResourceError(
+        f"{name}: a {dtype} result of shape {shape} needs {size / 2**30:,.1f} GiB; this machine has "
+        f"{_MEMORY / 2**30:,.1f} GiB, and not all of it is free. Work on smaller pieces."
+    )
+
+
+def require_memory(name: str, shape: tuple[int, ...], dtype: DType) -> None:
+    """Refuse what can never fit, before the system promises memory that it does not have."""
+    if math.prod(shape) * dtype.numpy.itemsize > _MEMORY:
+        raise out_of_memory(name, shape, dtype)
 
 
 def same_aval(inputs: Sequence[Tensor], **attrs: Any) -> Aval:
@@ -196,7 +230,7 @@ def same_aval(inputs: Sequence[Tensor], **attrs: Any) -> Aval:
 def require_kind(name: str, tensor: Tensor, kinds: str) -> None:
     """Raise a :class:`DTypeError` unless the dtype is one of ``kinds`` ("bool", "int", "float")."""
     kind = "int" if tensor.dtype.kind == "uint" else tensor.dtype.kind
-    if kind not in kinds:
+    if kind not in kinds.split():
         allowed = " or ".join({"bool": "bool", "int": "integer", "float": "floating"}[k] for k in kinds.split())
         raise DTypeError(
             f"{name}: expected {allowed} input, got {tensor.dtype} of shape {tensor.shape}. Convert it with astype."
