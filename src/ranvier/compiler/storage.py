@@ -29,7 +29,9 @@ def to_memory(array: np.ndarray, dtype: DType) -> np.ndarray:
 def from_memory(array: np.ndarray, dtype: DType) -> np.ndarray:
     """A copy of what compiled code wrote, as eager tensors carry it."""
     if dtype is dtypes.bfloat16:
-        return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        wide = array.astype(np.uint32)
+        wide <<= np.uint32(16)  # in place: an array without axes stays an array
+        return wide.view(np.float32)
     return np.array(array)
 
 

@@ -74,9 +74,14 @@ def _tie(graph: Graph, nodes: Sequence[Value]) -> _Classes:
     return classes
 
 
+def _product(v: Value) -> bool:
+    """Whether ``v`` becomes a contraction: a product of floats with something to add up."""
+    return v.op == "matmul" and v.dtype.is_float and v.size > 0 and v.inputs[0].shape[-1] > 0
+
+
 def _second_factor(v: Value) -> Value | None:
     """The value that a plain product reads as B without transposing."""
-    return v.inputs[1] if v.op == "matmul" and v.ndim == 2 and v.inputs[1].op not in VIEWS else None
+    return v.inputs[1] if v.inputs[1].op not in VIEWS else None
 
 
 def _choose(graph: Graph, nodes: Sequence[Value], classes: _Classes, width: Callable[[int], int]) -> set[int]:
@@ -87,9 +92,8 @@ def _choose(graph: Graph, nodes: Sequence[Value], classes: _Classes, width: Call
     for v in nodes:
         if _matrix(v) and v.shape[1] == 1:
             refused.add(classes.find(v))  # a column in panels would be mostly padding
-        if v.op == "matmul" and v.ndim == 2:
-            if v.size and v.inputs[0].shape[1]:
-                produced.add(classes.find(v))
+        if _product(v) and v.ndim == 2:
+            produced.add(classes.find(v))
             for x in v.inputs:
                 x = x.inputs[0] if x.op == "transpose" else x
                 if _matrix(x):
@@ -110,7 +114,7 @@ def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[
 
     def target(v: Value) -> int:
         """The layout that ``v`` shall have."""
-        if not _matrix(v) or v.op in VIEWS or v.op in ("const", "take", "concatenate", "embed", "scatter_add", "project"):
+        if not _matrix(v) or not (elementwise(v) or _product(v) or v.op == "input"):
             return 0
         if v.op == "input" and not any(v is x for x in variables):
             return 0
@@ -135,7 +139,7 @@ def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[
     for v in graph.nodes():
         inputs = [made[id(i)] for i in v.inputs]
         layout = target(v)
-        if v.op == "matmul" and v.size and v.inputs[0].shape[-1] and v.dtype.is_float:
+        if _product(v):
             new = _contract(v, inputs, to, width)
         elif elementwise(v) and layout:
             inputs = [to(x, layout) if x.shape == v.shape else _padded(to(x, 0), v, arguments) for x in inputs]
