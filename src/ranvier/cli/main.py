@@ -47,7 +47,7 @@ _VERBS = (add_train, add_predict, add_evaluate, add_explain, add_datasets)
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command, with a subcommand for each verb."""
-    from ranvier import __version__
+    from ranvier.version import __version__
 
     codes = "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
     parser = Parser(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import shlex
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ranvier import __version__
+from ranvier.version import __version__
 from ranvier.cli import run_folder
 from ranvier.cli.console import Console, side_by_side
 from ranvier.cli.progress import Progress, duration
@@ -51,6 +53,12 @@ class Outcome:
 
     def __post_init__(self) -> None:
         self.score = score(self.probabilities, self.data.y_test)
+
+    @property
+    def source(self) -> str:
+        """The data as a command line names it."""
+        folder = self.settings.get("data_folder")
+        return f"{self.recipe.name} --data {shlex.quote(folder)}" if folder else self.recipe.name
 
     @property
     def epochs(self) -> int:
@@ -116,7 +124,7 @@ class Outcome:
         """
         data, settings, recipe = self.data, self.settings, self.recipe
         image = data.x_train.shape[1:] if recipe.pixels else None
-        folder = shlex.quote(path)
+        folder, model_file = shlex.quote(path), os.path.join(path, run_folder.MODEL_FILE)
         done = f"{self.epochs} of {settings['epochs']}" if self.status != "finished" else f"{self.epochs}"
         stopped = "" if self.status == "finished" else f" The run was {self.status} before its end."
         return RunReport(
@@ -152,15 +160,15 @@ class Outcome:
             weights=first_kernel(self.model),
             weight_shape=image,
             input_names=data.feature_names or None,
-            settings={key: value for key, value in self.saved_settings().items() if key not in _NOT_SHOWN},
-            environment=environment(),
+            settings=_shown(self.saved_settings()),
+            environment=_shown(environment()),
             commands=[
-                ("Measure it again", f"ranvier evaluate {folder} {recipe.name}"),
+                ("Measure it again", f"ranvier evaluate {folder} {self.source}"),
                 ("Ask it about data of your own (.npy, .npz, .csv or IDX)", f"ranvier predict {folder} FILE"),
                 ("See the compiled training step", f"ranvier explain {folder}"),
                 (
                     "Use it from Python",
-                    f'import ranvier as rv\nmodel = rv.load_model("{path}/{run_folder.MODEL_FILE}")\nmodel.predict(x)',
+                    f"import ranvier as rv\nmodel = rv.load_model({model_file!r})\nmodel.predict(x)",
                 ),
             ],
             created=time.strftime("%d %B %Y, %H:%M").lstrip("0"),
@@ -176,10 +184,18 @@ class Outcome:
 _NOT_SHOWN = ("class_names", "feature_names", "input_shape", "training_samples", "test_samples")
 
 
+def _shown(facts: Mapping[str, Any]) -> dict[str, object]:
+    """Settings or environment for people to read."""
+    shown: dict[str, object] = {}
+    for key, value in facts.items():
+        if key not in _NOT_SHOWN:
+            told = ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else value
+            shown[key.replace("_", " ")] = "automatic" if value is None else told
+    return shown
+
+
 def environment() -> dict[str, Any]:
     """On what this runs."""
-    import os
-
     from ranvier import config
     from ranvier.compiler.native.limits import default_threads
 
@@ -243,9 +259,8 @@ def show(outcome: Outcome, path: str, console: Console) -> None:
     names, found = outcome.data.class_names, outcome.score
     console.result({**outcome.results(), "run": path})
     if outcome.epochs:
-        steps = outcome.epochs * outcome.steps_per_epoch
-        console.talk(f"\ntrained in {duration(outcome.seconds)}: {steps:,} steps of {duration(outcome.step_seconds)}, "
-                     "compiling and testing included")  # fmt: skip
+        steps = f"{outcome.epochs * outcome.steps_per_epoch:,} steps of {duration(outcome.step_seconds)}"
+        console.talk(f"\ntrained in {duration(outcome.seconds)}, compiling and testing included; {steps}")
     console.tell(f"test {found.sentence()}")
     console.talk("\nconfusion matrix (row: what it is, column: what the network says)\n")
     console.talk(confusion_text(found.confusion, names))
@@ -254,7 +269,7 @@ def show(outcome: Outcome, path: str, console: Console) -> None:
     console.talk("")
     console.tell(f"run folder {folder}")
     console.talk(f"  look at  {shlex.quote(path + '/' + run_folder.REPORT_FILE)}")
-    console.talk(f"  test     ranvier evaluate {folder} {outcome.recipe.name}")
+    console.talk(f"  test     ranvier evaluate {folder} {outcome.source}")
     console.talk(f"  use      ranvier predict {folder} FILE")
     console.talk(f"  inside   ranvier explain {folder}")
 

@@ -94,6 +94,7 @@ def choose_settings(recipe: Recipe, args: argparse.Namespace) -> dict[str, Any]:
         "input_dropout": recipe.input_dropout,
         "seed": args.seed,
         "threads": args.threads,
+        "data_folder": args.data,
         "command": shlex.join(words),
     }
 
