@@ -62,5 +62,6 @@ from ranvier.ops.table import no_grad
 from ranvier.random import set_random_seed
 from ranvier.tensor import Tensor, tensor
 from ranvier.variable import Variable
+from ranvier.version import __version__
 
-__version__ = "0.1.0"
+

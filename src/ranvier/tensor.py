@@ -8,6 +8,7 @@ these links. Tensors never change: operators make new ones. For values that chan
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -169,9 +170,7 @@ class Tensor:
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         """The module whose functions take this tensor: ``ranvier``."""
-        import ranvier
-
-        return ranvier
+        return sys.modules[__name__.partition(".")[0]]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and worker processes get the values; how they were computed stays here.

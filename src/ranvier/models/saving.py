@@ -1,7 +1,7 @@
 """Saving a model to one file, and loading it again.
 
 The file is a safetensors file. Its tensors are the weights and the optimizer's state, under readable names; its
-metadata has one entry, ``ranvier``, a JSON text:
+metadata has two entries: ``ranvier``, a JSON text, and ``crc32``, that text's checksum. The text says:
 
 ==============  ===================================================================================================
 ``format``      version of this description, 1
@@ -11,6 +11,7 @@ metadata has one entry, ``ranvier``, a JSON text:
 ``weights``     names of the weights in the file, in the order of ``model.weights``
 ``compile``     optimizer, loss and metrics, or null
 ``optimizer``   names of the optimizer's state in the file, in its order
+``checksums``   CRC-32 of each tensor's bytes: damage is noticed (it is no protection against intent)
 ==============  ===================================================================================================
 
 Loading builds the structure from names in closed registries, makes its weights anew, and compares their shapes and
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -38,7 +40,7 @@ __all__ = ["SaveError", "load_model", "save_model"]
 
 FORMAT = 1
 MAX_LAYERS = 10_000
-KEYS = {"format", "version", "model", "input", "weights", "compile", "optimizer"}
+KEYS = {"format", "version", "model", "input", "weights", "compile", "optimizer", "checksums"}
 
 
 # -- saving -------------------------------------------------------------------------------------------------------
@@ -53,10 +55,11 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True) -> None:
     path = os.fspath(filepath)
     if not overwrite and os.path.exists(path):
         raise ArgumentError(f"save: {path} exists already. Choose another name, or save with overwrite=True.")
-    from ranvier import __version__
+    from ranvier.version import __version__
 
     weights = _named(model.weights, "")
     compiled, state = _compile_state(model)
+    tensors = {k: _stored(v) for k, v in (weights | state).items()}
     keeper = model._keeper
     about = {
         "format": FORMAT,
@@ -68,9 +71,10 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True) -> None:
         "weights": list(weights),
         "compile": compiled,
         "optimizer": list(state),
+        "checksums": {k: _checksum(a) for k, a in tensors.items()},
     }  # fmt: skip
     text = json.dumps(about, allow_nan=False)
-    write_weights(path, {k: _stored(v) for k, v in (weights | state).items()}, {"ranvier": text})
+    write_weights(path, tensors, {"ranvier": text, "crc32": str(zlib.crc32(text.encode()))})
 
 
 def _named(variables: Sequence[Variable], prefix: str) -> dict[str, Variable]:
@@ -86,6 +90,10 @@ def _named(variables: Sequence[Variable], prefix: str) -> dict[str, Variable]:
 
 def _stored(v: Variable) -> np.ndarray:
     return v.numpy()  # bfloat16 comes, and is stored, as the float32 of equal value
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.require(array, requirements="C").reshape(-1).view(np.uint8))
 
 
 def _compile_state(model: Any) -> tuple[dict[str, Any] | None, dict[str, Variable]]:
@@ -133,13 +141,11 @@ def load_model(filepath: Any, compile: bool = True, max_bytes: int = MAX_BYTES) 
     tensors, metadata = read_weights(filepath, max_bytes)
     name = os.fsdecode(os.fspath(filepath))
     about = _about(name, metadata)
+    _check_bytes(name, about, tensors)
     model = _structure(name, about)
     _fill(name, "weights", model.weights, about["weights"], tensors)
     if compile and about["compile"] is not None:
         _compile(name, model, about, tensors)
-    unused = set(tensors) - set(about["weights"]) - set(about["optimizer"])
-    if unused:
-        _fail(name, "only tensors that the description names", f"{sorted(unused)[0]!r} besides")
     return model
 
 
@@ -154,6 +160,8 @@ def _about(name: str, metadata: dict[str, str]) -> dict[str, Any]:
             f"{name}: expected a model that Ranvier saved, found a safetensors file without its description. It holds "
             "weights only; build the model and set them with set_weights."
         )
+    if metadata.get("crc32") != str(zlib.crc32(metadata["ranvier"].encode())):
+        _fail(name, f"the checksum {metadata.get('crc32')} of the description", str(zlib.crc32(metadata["ranvier"].encode())))
     try:
         about = parse_json(metadata["ranvier"])
     except (ValueError, RecursionError) as error:
@@ -171,6 +179,20 @@ def _about(name: str, metadata: dict[str, str]) -> dict[str, Any]:
     if _count_layers(about["model"]) > MAX_LAYERS:
         _fail(name, f"at most {MAX_LAYERS:,} layers", "more")
     return about
+
+
+def _check_bytes(name: str, about: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    """The file holds exactly the tensors described, undamaged."""
+    named, sums = {*about["weights"], *about["optimizer"]}, about["checksums"]
+    if not isinstance(sums, dict) or set(sums) != named:
+        _fail(name, "a checksum for each tensor", describe(sums))
+    for key in sorted(named ^ set(tensors)):
+        if key in named:
+            _fail(name, f"the tensor {key!r}", "none of that name")
+        _fail(name, "only tensors that the description names", f"{key!r} besides")
+    for key, array in tensors.items():
+        if type(sums[key]) is not int or _checksum(array) != sums[key]:
+            _fail(name, f"the checksum {sums[key]} for {key!r}", f"{_checksum(array)}: its numbers are damaged")
 
 
 def _count_layers(config: Any) -> int:
