@@ -106,24 +106,27 @@ def _not_numbers(who: str, name: str, value: Any, array: np.ndarray) -> str:
     text = f"{who}: expected numbers in {name}, got {kind} data of shape {array.shape}"
     if array.dtype.kind == "c":
         return text + ". Give real and imaginary part as columns of their own, for example with numpy.stack."
-    example, place = _first_odd(array)
-    if example is not None:
-        text += f" with {example!r}"
-        if array.ndim > 1 or names:
-            text += f" in {_column(names, place[1:] if array.ndim > 1 else place)}"
     if array.dtype.kind in "OUS":
+        odd = _first_odd(array)
+        if odd is None:
+            return text + f". They can be read as numbers: use numpy.asarray({name}, dtype='float32')."
+        place = odd[1:] if array.ndim > 1 else odd
+        entry = array[odd]
+        text += f" with {(str(entry) if isinstance(entry, str) else entry)!r}"
+        text += f" in {_column(names, place)}" if array.ndim > 1 else ""
         what = "rv.one_hot or numpy.unique(..., return_inverse=True)" if name == "y" else "numbers or one-hot columns"
         return text + f". Turn texts into {what}; fill missing values."
     return text + ". Turn it into numbers first."
 
 
-def _first_odd(array: np.ndarray) -> tuple[Any, tuple[int, ...]]:
-    """The first entry of an array that is no number, and where it is."""
+def _first_odd(array: np.ndarray) -> tuple[int, ...] | None:
+    """The place of the first entry of an array that is no number, not even one written as text."""
     for place in np.ndindex(array.shape):
-        entry = array[place]
-        if not isinstance(entry, int | float | np.number | np.bool_):
-            return entry, place
-    return None, ()
+        try:
+            float(array[place])
+        except (TypeError, ValueError):
+            return place
+    return None
 
 
 def _refuse_empty(who: str, name: str, array: np.ndarray) -> None:

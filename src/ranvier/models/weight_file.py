@@ -123,10 +123,11 @@ def _whole_file(path: Any, max_bytes: int) -> tuple[str, bytes]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileFormatError(f"{name}: expected a model file, but it cannot be opened: {reason}. Check the path.") from None
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        raise FileFormatError(f"{name}: expected a model file, found a folder, pipe or device.")
     with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise FileFormatError(f"{name}: expected a model file, found a folder, pipe or device.")
         if facts.st_size > max_bytes:
             raise FileFormatError(
                 f"{name}: expected at most {max_bytes:,} bytes, found {facts.st_size:,}. Raise max_bytes if this is intended."
