@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ranvier.version import __version__
 from ranvier.cli import run_folder
 from ranvier.cli.console import Console, side_by_side
 from ranvier.cli.progress import Progress, duration
@@ -26,6 +25,7 @@ from ranvier.diagnose.confusion import most_confused
 from ranvier.diagnose.pictures import Example
 from ranvier.diagnose.report import LayerRow, RunReport, write_report
 from ranvier.diagnose.text import confusion_text, image_text
+from ranvier.version import __version__
 
 __all__ = ["Outcome", "explain_stop", "learned", "show"]
 
