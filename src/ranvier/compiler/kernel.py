@@ -28,14 +28,15 @@ class Kernel:
         operands: its buffers, in the spec's order.
         writes: indices of the operands that are written.
         nodes: the graph's nodes computed in it, for :meth:`explain`.
-        inplace: values read at exactly the positions where an output of equal strides is written.
+        inplace: (id of an input, id of an output) where each element of the input is read only by whoever writes the
+            output's element at the same place: the two may share memory.
     """
 
     spec: Any
     operands: list[Access]
     writes: list[int]
     nodes: Sequence[Value]
-    inplace: frozenset[int] = field(default_factory=frozenset)
+    inplace: frozenset[tuple[int, int]] = field(default_factory=frozenset)
 
     @property
     def reads(self) -> list[int]:

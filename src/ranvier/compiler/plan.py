@@ -169,7 +169,7 @@ def _may_overwrite(step: Step, old: Value, new: Value) -> bool:
     before writing it."""
     if not isinstance(step, Kernel) or old.layout != new.layout:
         return False
-    return all(v is not old for v in reads(step)) or id(old) in step.inplace
+    return all(v is not old for v in reads(step)) or (id(old), id(new)) in step.inplace
 
 
 def _reaches(after: dict[int, set[int]], start: int, goal: int) -> bool:
@@ -243,7 +243,7 @@ def _allocate(graph: Graph, steps: Sequence[Step], places: dict[int, Place], cop
 
 
 def _takes_over(step: Step, x: Value, v: Value) -> bool:
-    return isinstance(step, Kernel) and id(x) in step.inplace and nbytes(x) == nbytes(v)
+    return isinstance(step, Kernel) and (id(x), id(v)) in step.inplace and nbytes(x) == nbytes(v)
 
 
 class _Arena:

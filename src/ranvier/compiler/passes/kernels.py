@@ -239,7 +239,8 @@ class _Nest(_Body):
         group = self.group
         for v in group.members:
             self.member(v)
-        stores, writes, kept = [], [], set()
+        stores, writes = [], []
+        kept: set[tuple[int, int]] = set()
         for v in self.stored:
             if v.layout:
                 strides = self.in_panels(v.shape[0])
@@ -250,12 +251,13 @@ class _Nest(_Body):
             at = self.operand(v, 0, strides, written=True)
             stores.append((at, self.at[id(v)]))
             writes.append(at)
-            kept.update(id(a.value) for a, o in zip(self.accesses, self.operands, strict=True) if o.strides == strides)
+            alike = (a.value for a, o in zip(self.accesses, self.operands, strict=True) if o.strides == strides)
+            kept.update((id(x), id(v)) for x in alike)
         loaded: dict[int, set[tuple[int, ...]]] = {}
         for a, o in zip(self.accesses, self.operands, strict=True):
             loaded.setdefault(id(a.value), set()).add((o.offset, *o.strides))
         gathered = {id(self.accesses[i.attrs[0]].value) for i in self.instrs if i.op == "gather"}
-        inplace = frozenset(i for i in kept if len(loaded[i]) == 1 and i not in gathered)
+        inplace = frozenset((i, o) for i, o in kept if len(loaded[i]) == 1 and i not in gathered)
         reduce = {"map": "none"}.get(group.kind, group.kind)
         spec = Nest(
             self.dims, reduce, tuple(self.operands), tuple(self.instrs), tuple(stores), self.valid, self.checked
@@ -330,7 +332,8 @@ class _Contract(_Body):
         modes = ["product", "product", *(o.mode for o in self.operands)]
         tiles = {id(x.value) for x, mode in zip(self.accesses, modes, strict=True) if mode == "tile" and not x.offset}
         others = {id(x.value) for x, mode in zip(self.accesses, modes, strict=True) if mode != "tile" or x.offset}
-        return Kernel(spec, self.accesses, writes, self.group.members, frozenset(tiles - others))
+        inplace = frozenset((i, id(s)) for i in tiles - others for s in self.stored)
+        return Kernel(spec, self.accesses, writes, self.group.members, inplace)
 
 
 # -- nodes with kernels of their own ------------------------------------------------------------------------------
