@@ -116,7 +116,8 @@ class Jitted:
 
     def _quick_find(self, args: tuple[Any, ...]) -> tuple[Specialisation, list[np.ndarray]] | None:
         """The specialisation for plain arrays and tensors, without taking nests apart."""
-        arrays, key = [], []
+        arrays: list[np.ndarray] = []
+        key: list[Any] = []
         for x in args:
             kind = type(x)
             if kind is Tensor:

@@ -53,7 +53,9 @@ class Variable:
     def __init__(self, value: Any, name: str | None = None, trainable: bool = True, dtype: Any = None):
         made = tensor(value, dtype)
         if made._data is None:
-            raise ArgumentError("Variable: the initial value must be concrete; make variables outside compiled functions.")
+            raise ArgumentError(
+                "Variable: the initial value must be concrete; make variables outside compiled functions."
+            )
         self.name = name if name is not None else f"variable_{next(_numbers)}"
         self.shape, self.dtype = made.shape, made.dtype
         self.grad: Tensor | None = None
@@ -155,7 +157,8 @@ class Variable:
         return self._read().__array__(dtype, copy)
 
     def __repr__(self) -> str:
-        return f"Variable({self.name!r}, shape={self.shape}, dtype={self.dtype}{'' if self._trainable else ', trainable=False'})"
+        frozen = "" if self._trainable else ", trainable=False"
+        return f"Variable({self.name!r}, shape={self.shape}, dtype={self.dtype}{frozen})"
 
     def __getattr__(self, name: str) -> Any:
         # Methods of Tensor (sum, reshape, astype, T, ...) work on the current value.
@@ -186,7 +189,7 @@ def _operator(name: str) -> Any:
 
 # Python looks operators up on the class, so each is forwarded to the current value by name.
 for _name in (
-    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg pos abs invert "
-    "and or xor lt le gt ge"
+    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg pos abs "
+    "invert and or xor lt le gt ge"
 ).split():
     setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))

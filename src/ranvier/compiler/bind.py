@@ -142,7 +142,7 @@ class Memory:
 def _array_at(
     address: int, dtype: np.dtype, size: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
 ) -> np.ndarray:
-    raw = (ctypes.c_char * max(size * dtype.itemsize, 1)).from_address(address)
+    raw: Any = (ctypes.c_char * max(size * dtype.itemsize, 1)).from_address(address)
     base: np.ndarray = np.frombuffer(raw, dtype, count=size)
     steps = tuple(s * dtype.itemsize for s in strides)
     return np.lib.stride_tricks.as_strided(base[offset:], shape, steps)

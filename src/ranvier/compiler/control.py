@@ -75,8 +75,6 @@ def _unreachable(*arrays: Any, **attrs: Any) -> Any:
     raise AssertionError("control ops exist in traces only")
 
 
-
-
 class _ControlOp(Op):
     """An op of many inputs whose gradient is asked of its record."""
 
@@ -86,7 +84,9 @@ class _ControlOp(Op):
     def vjp_rule(self, index: int) -> Callable[..., Any]:
         """The record pulls the cotangent of one output back to all inputs."""
 
-        def rule(g: Tensor, out: Tensor, *inputs: Tensor, record: _Record, index: int, of: int = index) -> Tensor | None:
+        def rule(
+            g: Tensor, out: Tensor, *inputs: Tensor, record: _Record, index: int, of: int = index
+        ) -> Tensor | None:
             return record.cotangent(g, index, of)
 
         return rule
@@ -216,7 +216,8 @@ def _scan_gradient(
 
     def _pull_entry_carry(which: int, g: Tensor) -> list[Tensor | None]:
         """Cotangents of the carries on entry, as a second differentiation asks for them: those of a scan that
-        returns them as ordinary outputs."""
+        returns them as ordinary outputs.
+        """
 
         def with_entry(carry: Any, x: Any) -> Any:
             outputs = flat(*carry, *x)
@@ -256,7 +257,7 @@ def cond(parent: Trace, predicate: Tensor, true_function: Any, false_function: A
     outside = list(captured.values())
     graphs: list[Graph] = [build_graph([*symbols, *outside], outputs) for _, symbols, outputs, _ in branches]
     record = _Record(
-        [(t.shape, t.dtype) for t in yes], [predicate, *leaves, *outside], **{"true": graphs[0], "false": graphs[1]}
+        [(t.shape, t.dtype) for t in yes], [predicate, *leaves, *outside], true=graphs[0], false=graphs[1]
     )
     made = record.apply(COND)
     flats = (branches[0][0], branches[1][0])

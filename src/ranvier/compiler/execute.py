@@ -125,7 +125,7 @@ class NativeExecutor:
         def call(_: int) -> None:
             try:
                 function()
-            except BaseException as error:  # must not cross native frames; raised again by run
+            except BaseException as error:  # noqa: BLE001  must not cross native frames; raised again by run
                 self._failure = error
                 self._state[0] = 2
 

@@ -74,7 +74,13 @@ class Value:
     def like(self, op: str, inputs: Sequence[Value], attrs: dict[str, Any], **changes: Any) -> Value:
         """A new node with this one's shape, dtype and origin, unless changed."""
         return Value(
-            op, inputs, attrs, changes.get("shape", self.shape), changes.get("dtype", self.dtype), self.where, self.scope
+            op,
+            inputs,
+            attrs,
+            changes.get("shape", self.shape),
+            changes.get("dtype", self.dtype),
+            self.where,
+            self.scope,
         )
 
     def __repr__(self) -> str:
@@ -92,7 +98,11 @@ class Graph:
     """
 
     def __init__(
-        self, inputs: Sequence[Value], outputs: Sequence[Value], variables: Sequence[Any] = (), updates: Sequence[int] = ()
+        self,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        variables: Sequence[Any] = (),
+        updates: Sequence[int] = (),
     ):
         self.inputs, self.outputs = list(inputs), list(outputs)
         self.variables, self.updates = list(variables), list(updates)
@@ -127,7 +137,9 @@ class Graph:
         made: dict[int, Value] = {}
         for v in self.nodes():
             made[id(v)] = rule(v, [made[id(i)] for i in v.inputs])
-        return Graph([made[id(v)] for v in self.inputs], [made[id(v)] for v in self.outputs], self.variables, self.updates)
+        return Graph(
+            [made[id(v)] for v in self.inputs], [made[id(v)] for v in self.outputs], self.variables, self.updates
+        )
 
 
 def with_inputs(v: Value, inputs: Sequence[Value]) -> Value:

@@ -25,7 +25,7 @@ Step = Kernel | Callback | Control
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lies: ``argument``, ``variable``, ``constant`` or ``arena``; its number or byte offset; its size."""
+    """Where a value lies: ``argument``, ``variable``, ``constant`` or ``arena``; its number or byte offset; size."""
 
     kind: str
     index: int
@@ -131,9 +131,7 @@ def _constants(graph: Graph, steps: Sequence[Step]) -> list[Value]:
 # -- scheduling ---------------------------------------------------------------------------------------------------
 
 
-def _schedule(
-    graph: Graph, steps: list[Step]
-) -> tuple[list[Step], list[tuple[Value, int]], list[tuple[Value, int]]]:
+def _schedule(graph: Graph, steps: list[Step]) -> tuple[list[Step], list[tuple[Value, int]], list[tuple[Value, int]]]:
     """Steps in order; updates that happen in the variable's memory; updates copied at the end."""
     after: dict[int, set[int]] = {i: set() for i in range(len(steps))}  # step -> steps that must come before
     writers: dict[int, list[int]] = {}
@@ -166,7 +164,8 @@ def _schedule(
 
 def _may_overwrite(step: Step, old: Value, new: Value) -> bool:
     """Whether the step that makes ``new`` may write over ``old``: it does not read it, or reads each element just
-    before writing it."""
+    before writing it.
+    """
     if not isinstance(step, Kernel) or old.layout != new.layout:
         return False
     return all(v is not old for v in reads(step)) or (id(old), id(new)) in step.inplace
@@ -200,7 +199,9 @@ def _topological(after: dict[int, set[int]]) -> list[int]:
 # -- memory -------------------------------------------------------------------------------------------------------
 
 
-def _allocate(graph: Graph, steps: Sequence[Step], places: dict[int, Place], copies: Sequence[tuple[Value, int]]) -> int:
+def _allocate(
+    graph: Graph, steps: Sequence[Step], places: dict[int, Place], copies: Sequence[tuple[Value, int]]
+) -> int:
     """Offsets of intermediate values in the arena; returns its size."""
     end = len(steps)
     born: dict[int, int] = {}

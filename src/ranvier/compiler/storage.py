@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ranvier import dtypes
@@ -66,7 +68,7 @@ class Home:
         """Copy the variable's present value into this memory."""
         variable = self.variable
         with_value = variable._leaf
-        data = with_value._data if with_value is not None else variable._home.pull()
+        data: Any = with_value._data if with_value is not None else variable._home.pull()
         array = to_memory(data, variable.dtype)
         if not self.layout:
             self._flat[: array.size] = array.reshape(-1)

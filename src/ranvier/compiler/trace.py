@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 from ranvier import tree
 from ranvier.compiler.graph import Graph, Value
 from ranvier.errors import TraceError, user_line
@@ -88,9 +87,7 @@ def placeholder(shape: tuple[int, ...], dtype: Any) -> Tensor:
     return Tensor._symbol(shape, dtype, Node(None, (), {}, serial=next(serials)))
 
 
-def trace(
-    arguments: Sequence[Tensor], call: Callable[[Sequence[Tensor]], Any]
-) -> tuple[Graph, Any]:
+def trace(arguments: Sequence[Tensor], call: Callable[[Sequence[Tensor]], Any]) -> tuple[Graph, Any]:
     """Trace ``call(symbols)`` for symbols like ``arguments``; the graph, and the structure of what was returned."""
     if state.trace is not None:
         raise TraceError("a compiled function cannot be traced inside another trace; call the plain function there.")

@@ -1,0 +1,5 @@
+"""Machine code: specs of kernels, the code they become, and the driver that runs them.
+
+A spec (``contraction``, ``nest``, ``relayout``, ``scatter``) is plain data; it writes its kernel in the language of
+``builder``, with ``emit`` and ``vmath`` for the arithmetic. ``engine`` compiles, ``cache`` keeps, ``runtime`` runs.
+"""

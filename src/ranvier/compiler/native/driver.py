@@ -257,7 +257,8 @@ class _Body:
 
     def _flush_denormals(self) -> None:
         """As the state's word 2 asks: treat denormal numbers as zero. Optimizer slots decay into them, and then cost
-        ten times as much."""
+        ten times as much.
+        """
         f = self.f
         with f.when(f.compare("ne", f.load(f["state"], 2, "i64"), 0)):
             _set_float_mode(f, self.isa, self.saved | _FLUSH.get(self.isa.name, _FLUSH_X86))

@@ -19,8 +19,8 @@ thread reads next needs its barrier. ADD, SET, CALLBACK, the two conditional jum
 done by thread 0 alone, and the decision is handed to the others through a barrier, so that all threads take the same
 path whatever happens to the tested value meanwhile.
 
-``state`` is an array of int64: word 0 is an error code, word 1 a request to stop, word 2 asks for denormal numbers to be
-treated as zero while the program runs (0: they stay what IEEE 754 says). A step in which an error turns up is
+``state`` is an array of int64: word 0 is an error code, word 1 a request to stop, word 2 asks for denormal numbers to
+be treated as zero while the program runs (0: they stay what IEEE 754 says). A step in which an error turns up is
 the last one (it is left at once at the next conditional jump); a request to stop is honoured when a step is complete.
 
 The threads (native ones, that never touch Python) are shared by the whole process: see ``pool.py``. The driver is

@@ -124,7 +124,17 @@ class _Builder:
         seen = view(y)
         inner = math.prod(y.shape)
         spec = Scatter(
-            1, stack.shape[0], 1, inner, y.dtype.name, "int64", (0, 0, 0), (inner, inner, 1), "set", "keep", self.checked
+            1,
+            stack.shape[0],
+            1,
+            inner,
+            y.dtype.name,
+            "int64",
+            (0, 0, 0),
+            (inner, inner, 1),
+            "set",
+            "keep",
+            self.checked,
         )
         return Kernel(spec, [Access(stack), Access(index), Access(seen.root, seen.offset)], [0], [stack])
 

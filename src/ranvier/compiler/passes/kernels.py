@@ -12,7 +12,12 @@ from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.interpret import evaluate
 from ranvier.compiler.kernel import Access, Callback, Control, Kernel
 from ranvier.compiler.native.contraction import (
-    AOperand, Contraction, EpilogueOperand, a_panels_k, a_panels_m, a_rows,
+    AOperand,
+    Contraction,
+    EpilogueOperand,
+    a_panels_k,
+    a_panels_m,
+    a_rows,
 )  # fmt: skip
 from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.nest import Nest, Operand

@@ -58,7 +58,13 @@ def _key(v: Value) -> Any:
         return (v.op, v.dtype.name, array.shape, array.tobytes()) if array.size <= _FOLD_LIMIT else id(v)
     if v.op == "input" or v.op in ("scan", "cond", "while", "custom_gradient"):
         return id(v)
-    return v.op, v.dtype.name, v.shape, tuple(id(i) for i in v.inputs), tuple(sorted((k, repr(x)) for k, x in v.attrs.items()))
+    return (
+        v.op,
+        v.dtype.name,
+        v.shape,
+        tuple(id(i) for i in v.inputs),
+        tuple(sorted((k, repr(x)) for k, x in v.attrs.items())),
+    )
 
 
 def _merge(v: Value, pool: dict[Any, Value]) -> Value:
