@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -10,10 +9,8 @@ import numpy as np
 
 from ranvier import random
 from ranvier.errors import ArgumentError, describe
-from ranvier.jit import Jitted, jit
-from ranvier.ops.random import random_bits
 
-__all__ = ["batch_order", "permutation", "split_point"]
+__all__ = ["batch_order", "split_point"]
 
 
 def split_point(n: int, fraction: Any, who: str = "split_point") -> int:
@@ -45,27 +42,7 @@ def split_point(n: int, fraction: Any, who: str = "split_point") -> int:
     return at
 
 
-@functools.cache
-def _compiled_bits(size: int) -> Jitted:
-    """The random bits that a permutation is drawn from, compiled."""
-    return jit(lambda: random_bits(random.default_generator.next_state(), shape=(size,), word=0))
-
-
-def permutation(n: int, compiled: bool = False) -> np.ndarray:
-    """What ``rv.random.permutation(n)`` would give, as an array.
-
-    Args:
-        n: how many numbers.
-        compiled: draw the bits in compiled code: twenty times as fast, worth it for many draws. The numbers are the
-            same: each depends on its place and the seed only, so a whole power of two is drawn and cut off.
-    """
-    if not compiled:
-        return np.asarray(random.permutation(n))
-    bits = _compiled_bits(1 << max(n - 1, 1023).bit_length())().numpy()
-    return np.argsort(bits[:n], kind="stable")
-
-
-def batch_order(n: int, batch: int, shuffle: bool, out: np.ndarray | None = None, compiled: bool = False) -> np.ndarray:
+def batch_order(n: int, batch: int, shuffle: bool, out: np.ndarray | None = None) -> np.ndarray:
     """Row numbers in the order in which an epoch goes through them, filled up with row 0 to whole batches.
 
     Args:
@@ -73,7 +50,6 @@ def batch_order(n: int, batch: int, shuffle: bool, out: np.ndarray | None = None
         batch: rows in a batch.
         shuffle: draw a new order from the seeded generator (``rv.set_random_seed``), else 0, 1, 2, ....
         out: an array from an earlier call, to be filled again.
-        compiled: see :func:`permutation`.
 
     Example:
         >>> from ranvier.data.splits import batch_order
@@ -81,5 +57,5 @@ def batch_order(n: int, batch: int, shuffle: bool, out: np.ndarray | None = None
         [0, 1, 2, 3, 4, 0]
     """
     order = np.zeros(math.ceil(n / batch) * batch, np.int64) if out is None else out
-    order[:n] = permutation(n, compiled) if shuffle else np.arange(n)
+    order[:n] = random.permutation(n).numpy() if shuffle else np.arange(n)
     return order

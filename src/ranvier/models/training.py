@@ -26,7 +26,6 @@ from ranvier.variable import Variable
 __all__ = ["Settings", "fit", "train_on_batch"]
 
 SNAPSHOT_SHARE = 0.01  # of the training time at most goes into copies of the weights
-MANY_ROWS = 100_000  # from so many rows in all, drawing their order is worth compiling
 NAN_HINT = "Try a smaller learning rate, clipnorm=1.0 in the optimizer, or look for extreme values in the data."
 
 
@@ -152,7 +151,6 @@ class _Fit:
         self.clock = model._keeper.engine.training
         self.segments = model._keeper.engine.segments(compiled, data.rows, settings.batch_size, training=True)
         self.single = callbacks.wants_batches
-        self.many = (settings.epochs - settings.initial_epoch) * data.rows > MANY_ROWS
         self.order: np.ndarray | None = None
         self.progress = Progress(settings.verbose, settings.epochs, data.rows, settings.batch_size)
         self.interrupts = Interrupts()
@@ -191,7 +189,7 @@ class _Fit:
         self.snapshot.take()
         self.clock.reset()
         compiled.reset()
-        self.order = batch_order(self.data.rows, s.batch_size, bool(s.shuffle), self.order, self.many)
+        self.order = batch_order(self.data.rows, s.batch_size, bool(s.shuffle), self.order)
         if not self.steps(epoch):
             return None
         logs = compiled.results()
