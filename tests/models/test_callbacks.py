@@ -102,7 +102,7 @@ def test_stop_training() -> None:
 
 
 def test_lambda_callback_checks_names() -> None:
-    with pytest.raises(ArgumentError, match="unknown method 'on_epoch_done'. Known: on_epoch_begin"):
+    with pytest.raises(ArgumentError, match=r"unknown method 'on_epoch_done'. Known: on_epoch_begin"):
         callbacks.LambdaCallback(on_epoch_done=print)
     with pytest.raises(ArgumentError, match="expected on_epoch_end to be a function, got 3"):
         callbacks.LambdaCallback(on_epoch_end=3)  # type: ignore[arg-type]
@@ -168,22 +168,31 @@ def test_early_stopping_in_a_fit() -> None:
 
 
 def test_watching_what_is_not_there() -> None:
-    with pytest.warns(UserWarning, match="there is no 'val_loss' to watch, only loss, mae. Give fit validation data."):
+    with pytest.warns(UserWarning, match=r"there is no 'val_loss' to watch, only loss, mae. Give fit validation data."):
         linear().fit(X, Y, epochs=3, verbose=0, callbacks=[callbacks.EarlyStopping()])
 
 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: callbacks.EarlyStopping(mode="up"), "EarlyStopping: expected mode to be 'auto', 'min' or 'max', got 'up'"),
+        (
+            lambda: callbacks.EarlyStopping(mode="up"),
+            "EarlyStopping: expected mode to be 'auto', 'min' or 'max', got 'up'",
+        ),
         (lambda: callbacks.EarlyStopping(patience=-1), "expected patience to be an integer of at least 0, got -1"),
         (lambda: callbacks.EarlyStopping(min_delta="a"), "expected min_delta to be a finite number, got 'a'"),
         (lambda: callbacks.EarlyStopping(monitor=3), "expected monitor to be the name of a loss or metric, got 3"),
-        (lambda: callbacks.ReduceLROnPlateau(factor=1.0), "expected factor to be a number of at least 0 and below 1, got 1"),
+        (
+            lambda: callbacks.ReduceLROnPlateau(factor=1.0),
+            "expected factor to be a number of at least 0 and below 1, got 1",
+        ),
         (lambda: callbacks.LearningRateScheduler(0.1), "expected schedule to be a function of"),
         (lambda: callbacks.CSVLogger(3), "CSVLogger: expected filename to be a path, got 3"),
         (lambda: callbacks.CSVLogger("a", separator="ab"), "expected separator to be one character, got 'ab'"),
-        (lambda: callbacks.ModelCheckpoint("a.h5"), "expected filepath to be a path that ends in .safetensors, got 'a.h5'"),
+        (
+            lambda: callbacks.ModelCheckpoint("a.h5"),
+            "expected filepath to be a path that ends in .safetensors, got 'a.h5'",
+        ),
         (lambda: callbacks.ModelCheckpoint("a.safetensors", save_freq=3), "expected save_freq to be 'epoch', got 3"),
     ],
 )
@@ -221,7 +230,7 @@ def test_csv_logger_with_validation_now_and_then(tmp_path: Path) -> None:
 
 def test_csv_logger_without_a_folder(tmp_path: Path) -> None:
     log = callbacks.CSVLogger(tmp_path / "no" / "history.csv")
-    with pytest.raises(ArgumentError, match="CSVLogger: .* cannot be written: No such file"):
+    with pytest.raises(ArgumentError, match=r"CSVLogger: .* cannot be written: No such file"):
         linear().fit(X, Y, verbose=0, callbacks=[log])
 
 

@@ -193,7 +193,9 @@ def test_validation_weights_and_frequency(rng: np.random.Generator) -> None:
     assert len(history.history["val_loss"]) == 2
     model, _ = trained(start(rng), x, y, epochs=1, validation_data=(x, y, sample))
     p = model.predict(x)[np.arange(10), y].astype(np.float64)
-    assert model.evaluate(x, y, sample_weight=sample, verbose=0)[0] == pytest.approx(-(sample * np.log(p)).mean(), rel=1e-5)
+    assert model.evaluate(x, y, sample_weight=sample, verbose=0)[0] == pytest.approx(
+        -(sample * np.log(p)).mean(), rel=1e-5
+    )
 
 
 def test_train_on_batch_is_one_step(rng: np.random.Generator) -> None:
@@ -258,7 +260,15 @@ def test_a_model_of_ones_own(rng: np.random.Generator) -> None:
     model.compile(rv.optimizers.Adam(0.05), "mse", metrics=["mae"])
     history = model.fit(x, y, epochs=15, batch_size=10, verbose=0)
     assert history.history["loss"][-1] < history.history["loss"][0] / 2
-    assert [w.name.split("/")[-1] for w in model.weights] == ["gain", "kernel", "bias", "kernel", "bias", "kernel", "bias"]
+    assert [w.name.split("/")[-1] for w in model.weights] == [
+        "gain",
+        "kernel",
+        "bias",
+        "kernel",
+        "bias",
+        "kernel",
+        "bias",
+    ]
     np.testing.assert_allclose(model.predict(x), model(x).numpy(), rtol=1e-5, atol=1e-6)
     assert model.get_weights()[0] != 1.0
 

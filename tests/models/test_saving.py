@@ -180,12 +180,12 @@ def test_a_loss_that_cannot_be_written_does_not_lose_the_model(path: Path) -> No
 
 @pytest.mark.parametrize("name", ["../up", "model.h5", 7, None])
 def test_where_a_model_cannot_go(name: Any) -> None:
-    with pytest.raises(ArgumentError, match="save: expected the path of a file that ends in .safetensors"):
+    with pytest.raises(ArgumentError, match=r"save: expected the path of a file that ends in .safetensors"):
         network().save(name)
 
 
 def test_overwrite(saved: Path) -> None:
-    with pytest.raises(ArgumentError, match="exists already. Choose another name, or save with overwrite=True"):
+    with pytest.raises(ArgumentError, match=r"exists already. Choose another name, or save with overwrite=True"):
         network().save(saved, overwrite=False)
 
 
@@ -196,7 +196,10 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(errno.ENOSPC, "No space left .*Free some space. The old file is unchanged"), (errno.EROFS, "Read-only file system")],
+    [
+        (errno.ENOSPC, "No space left .*Free some space. The old file is unchanged"),
+        (errno.EROFS, "Read-only file system"),
+    ],
 )
 def test_a_full_or_read_only_disk(saved: Path, monkeypatch: pytest.MonkeyPatch, number: int, text: str) -> None:
     before = saved.read_bytes()
@@ -234,7 +237,7 @@ def test_truncated_at_every_byte(tiny: Path) -> None:
     data = tiny.read_bytes()
     for length in range(len(data)):
         tiny.write_bytes(data[:length])
-        with pytest.raises(FileFormatError, match="expected|not a valid"):
+        with pytest.raises(FileFormatError, match=r"expected|not a valid"):
             rv.load_model(tiny)
 
 
@@ -286,7 +289,10 @@ def entry(shape: Any, start: Any, end: Any, dtype: Any = "F32") -> dict[str, Any
         (build({"a": entry(None, 0, 4)}, bytes(4)), "a shape of at most 32 integers for 'a'"),
         (build({"a": entry([1], 4, 0)}, bytes(4)), "expected 4 bytes for 'a'"),
         (build({"a": entry([1], 0, 4, "F33")}, bytes(4)), "expected a dtype out of .* found 'F33'"),
-        (build({"../../etc/passwd": entry([1], 0, 4)}, bytes(4)), "printable names of tensors, found '../../etc/passwd'"),
+        (
+            build({"../../etc/passwd": entry([1], 0, 4)}, bytes(4)),
+            "printable names of tensors, found '../../etc/passwd'",
+        ),
         (build({"a\u202eb": entry([1], 0, 4)}, bytes(4)), "printable names of tensors"),
         (build({"a\0": entry([1], 0, 4)}, bytes(4)), "printable names of tensors"),
         (build({"a" * 600: entry([1], 0, 4)}, bytes(4)), "printable names of tensors"),

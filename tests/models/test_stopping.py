@@ -111,8 +111,8 @@ def test_the_weights_from_before_the_bad_step_are_kept(xy: Any, value: float) ->
     model, other = linear(), linear()
     other.fit(x[:12], y[:12], batch_size=4, shuffle=False, verbose=0)
     text = (
-        r"fit: the loss became NaN or infinite at step 4 of epoch 1. The model keeps the weights from before that step. "
-        "Row 13 of y in that batch holds NaN or infinity: drop or fill it."
+        r"fit: the loss became NaN or infinite at step 4 of epoch 1. The model keeps the weights from before that "
+        r"step. Row 13 of y in that batch holds NaN or infinity: drop or fill it."
     )
     with pytest.raises(NonFiniteError, match=text):
         model.fit(x, bad, batch_size=4, shuffle=False, verbose=0, check_data="ignore")
@@ -126,7 +126,9 @@ def test_the_weights_from_before_the_bad_step_are_kept(xy: Any, value: float) ->
 
 def test_training_that_runs_away(xy: Any) -> None:
     model = linear(1e6)
-    with pytest.raises(NonFiniteError, match=r"at step \d+ of epoch \d+\. .* Try a smaller learning rate, clipnorm=1.0"):
+    with pytest.raises(
+        NonFiniteError, match=r"at step \d+ of epoch \d+\. .* Try a smaller learning rate, clipnorm=1.0"
+    ):
         model.fit(*xy, epochs=100, batch_size=4, verbose=0)
     assert all(np.isfinite(w).all() for w in model.get_weights())
     model.optimizer.learning_rate = 1e-9
@@ -142,7 +144,9 @@ def test_a_gradient_that_overflows_before_the_loss(xy: Any) -> None:
     model.compile("sgd", lambda true, pred: rv.sqrt(rv.sum(rv.square(pred - true), -1)))
     before = model.get_weights()
     zeros = np.zeros((8, 2), np.float32)
-    with pytest.raises(NonFiniteError, match="at step 2 of epoch 1. The step before had overflowed, so the model has the"):
+    with pytest.raises(
+        NonFiniteError, match=r"at step 2 of epoch 1. The step before had overflowed, so the model has the"
+    ):
         model.fit(zeros, np.zeros((8, 1)), batch_size=2, verbose=0)
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 

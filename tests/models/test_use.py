@@ -61,7 +61,9 @@ def test_the_short_way_still_checks_shapes(rng: np.random.Generator) -> None:
     x = rng.normal(size=(1, 4)).astype(np.float32)
     model.predict(x)
     model.predict(x)
-    with pytest.raises(rv.errors.ShapeError, match=r"predict: .* takes samples of shape \(4,\), got x of shape \(1, 5\)"):
+    with pytest.raises(
+        rv.errors.ShapeError, match=r"predict: .* takes samples of shape \(4,\), got x of shape \(1, 5\)"
+    ):
         model.predict(np.ones((1, 5), np.float32))
     with pytest.raises(rv.errors.ShapeError, match=r"use x\[None\] for one sample"):
         model.predict(np.ones(4, np.float32))
@@ -102,7 +104,7 @@ def test_a_metric_with_several_values(rng: np.random.Generator) -> None:
     model = small("softmax")
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=[rv.metrics.ConfusionMatrix(3)])
     x, y = rng.normal(size=(13, 4)).astype(np.float32), rng.integers(0, 3, 13)
-    loss, matrix = model.evaluate(x, y, batch_size=4, verbose=0)
+    _, matrix = model.evaluate(x, y, batch_size=4, verbose=0)
     guess = forward(model, x).argmax(1)
     expected = [[int(((y == i) & (guess == j)).sum()) for j in range(3)] for i in range(3)]
     assert np.asarray(matrix).tolist() == expected
@@ -187,7 +189,7 @@ def test_summary_of_a_model_that_is_not_built(capsys: pytest.CaptureFixture[str]
 def test_layers_by_name_and_number() -> None:
     model = rv.Sequential([rv.layers.Dense(2, name="a"), rv.layers.Dense(1, name="b")])
     assert model.get_layer("b") is model.layers[1] is model.get_layer(index=-1)
-    with pytest.raises(rv.errors.ArgumentError, match="there is no layer 'c'. Layers: a, b."):
+    with pytest.raises(rv.errors.ArgumentError, match=r"there is no layer 'c'. Layers: a, b."):
         model.get_layer("c")
     with pytest.raises(rv.errors.ArgumentError, match="there are 2 layers, none has the number 2"):
         model.get_layer(index=2)

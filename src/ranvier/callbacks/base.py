@@ -157,7 +157,9 @@ class CallbackList:
         for callback in given:
             if isinstance(callback, type) or not callable(getattr(callback, "on_epoch_end", None)):
                 hint = f" Make an object of it: {callback.__name__}()." if isinstance(callback, type) else ""
-                raise ArgumentError(f"callbacks: expected objects derived from Callback, got {describe(callback)}.{hint}")
+                raise ArgumentError(
+                    f"callbacks: expected objects derived from Callback, got {describe(callback)}.{hint}"
+                )
         self.callbacks: list[Any] = given
         for callback in given:
             callback.set_model(model)

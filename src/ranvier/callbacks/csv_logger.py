@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from typing import Any, TextIO
+from typing import IO, Any
 
 from ranvier.callbacks.base import Callback, Logs
 from ranvier.errors import ArgumentError, describe
@@ -43,7 +43,7 @@ class CSVLogger(Callback):
         if not isinstance(separator, str) or len(separator) != 1:
             raise ArgumentError(f"CSVLogger: expected separator to be one character, got {describe(separator)}.")
         self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
         self._keys: list[str] | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -58,7 +58,8 @@ class CSVLogger(Callback):
                 with open(self.filename, encoding="utf-8", newline="") as file:
                     header = next(csv.reader(file, delimiter=self.separator), None)
                 self._keys = header[1:] if header else None
-            self._file = open(self.filename, "a" if self.append else "w", encoding="utf-8", newline="")
+            mode = "a" if self.append else "w"
+            self._file = open(self.filename, mode, encoding="utf-8", newline="")  # noqa: SIM115 - open for the whole fit
         except OSError as error:
             raise ArgumentError(
                 f"CSVLogger: {self.filename} cannot be written: {error.strerror or error}. Name a file in a folder "

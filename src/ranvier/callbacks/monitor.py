@@ -53,7 +53,9 @@ class Monitor(Callback):
             self._warned = True
             known = ", ".join(logs or {}) or "nothing"
             hint = " Give fit validation data." if self.monitor.startswith("val_") else ""
-            warnings.warn(f"{type(self).__name__}: there is no {self.monitor!r} to watch, only {known}.{hint}", stacklevel=2)
+            warnings.warn(
+                f"{type(self).__name__}: there is no {self.monitor!r} to watch, only {known}.{hint}", stacklevel=2
+            )
         return None if found is None else float(found)
 
     def better(self, value: float, best: float | None) -> bool:

@@ -31,7 +31,8 @@ def split_point(n: int, fraction: Any, who: str = "split_point") -> int:
     """
     if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.floating) or not 0 < fraction < 1:
         raise ArgumentError(
-            f"{who}: expected validation_split to be a number between 0 and 1 (both excluded), got {describe(fraction)}."
+            f"{who}: expected validation_split to be a number between 0 and 1 (both excluded), got "
+            f"{describe(fraction)}."
         )
     at = math.floor(n * (1.0 - float(fraction)))
     if at in (0, n):

@@ -129,9 +129,11 @@ class Compiled:
 
     def results(self) -> dict[str, Any]:
         """Loss and metrics as Python numbers (arrays for those that give more than one)."""
-        found = {}
+        found: dict[str, Any] = {}
         for tracker in self.trackers:
-            if type(tracker).result is Mean.result:  # nearly all are means: no need for ops
+            if (
+                isinstance(tracker, Mean) and type(tracker).result is Mean.result
+            ):  # nearly all are means: no need for ops
                 count = float(tracker.count.numpy())
                 found[tracker.name] = float(np.float32(float(tracker.total.numpy()) / count)) if count else 0.0
                 continue

@@ -91,8 +91,12 @@ def _to_array(who: str, name: str, value: Any) -> np.ndarray:
                 array = np.asarray(value)
         except (ValueError, TypeError) as error:
             if "inhomogeneous" in str(error):
-                raise ShapeError(f"{who}: the rows of {name} have different lengths; make them equal or pad them.") from None
-            raise DTypeError(f"{who}: {name} cannot be read as an array of numbers, got {describe(value)}: {error}") from None
+                raise ShapeError(
+                    f"{who}: the rows of {name} have different lengths; make them equal or pad them."
+                ) from None
+            raise DTypeError(
+                f"{who}: {name} cannot be read as an array of numbers, got {describe(value)}: {error}"
+            ) from None
     if array.dtype.kind not in "biuf":
         raise DTypeError(_not_numbers(who, name, value, array))
     return array
@@ -101,7 +105,15 @@ def _to_array(who: str, name: str, value: Any) -> np.ndarray:
 def _not_numbers(who: str, name: str, value: Any, array: np.ndarray) -> str:
     """What is wrong with an array that holds no plain numbers."""
     names = column_names(value)
-    kinds = {"O": "object", "U": "text", "S": "text", "c": "complex", "M": "date", "m": "time difference", "V": "record"}
+    kinds = {
+        "O": "object",
+        "U": "text",
+        "S": "text",
+        "c": "complex",
+        "M": "date",
+        "m": "time difference",
+        "V": "record",
+    }
     kind = kinds.get(array.dtype.kind, array.dtype.name)
     text = f"{who}: expected numbers in {name}, got {kind} data of shape {array.shape}"
     if array.dtype.kind == "c":
@@ -139,7 +151,9 @@ def _refuse_empty(who: str, name: str, array: np.ndarray) -> None:
         raise DataError(f"{who}: expected at least one sample in {name}, got shape {array.shape}.")
     if 0 in array.shape:
         axis = array.shape.index(0)
-        raise DataError(f"{who}: axis {axis} of {name} is empty, got shape {array.shape}. Samples need at least one number.")
+        raise DataError(
+            f"{who}: axis {axis} of {name} is empty, got shape {array.shape}. Samples need at least one number."
+        )
 
 
 def as_inputs(who: str, x: Any, dtype: DType, keep_integers: bool = False) -> np.ndarray:
@@ -186,7 +200,8 @@ def _labels(who: str, array: np.ndarray, output: tuple[int | None, ...], layer: 
     classes = output[-1]
     if array.dtype.kind == "f":
         raise DTypeError(
-            f"{who}: expected integer class labels in y for sparse categorical crossentropy, got {array.dtype} of shape "
+            f"{who}: expected integer class labels in y for sparse categorical crossentropy, got {array.dtype} of "
+            "shape "
             f"{array.shape}. Use y.astype('int64') if they are whole numbers, or a regression loss if they are not."
         )
     if array.shape[1:] != output[1:-1]:
@@ -195,7 +210,8 @@ def _labels(who: str, array: np.ndarray, output: tuple[int | None, ...], layer: 
         else:
             hint = " For one-hot rows use categorical crossentropy." if array.shape[1:] == output[1:] else ""
             raise ShapeError(
-                f"{who}: expected one label in y for each output of {layer}, shape (samples{_sizes(output[1:-1])}), got "
+                f"{who}: expected one label in y for each output of {layer}, shape (samples{_sizes(output[1:-1])}), "
+                "got "
                 f"shape {array.shape}.{hint}"
             )
     low, high = int(array.min()), int(array.max())
@@ -210,7 +226,8 @@ def _labels(who: str, array: np.ndarray, output: tuple[int | None, ...], layer: 
             else "Labels count from 0; for -1 and 1 use (y + 1) // 2."
         )
         raise DataError(
-            f"{who}: expected labels from 0 to {(classes or 0) - 1}, because {layer} has {classes} outputs, got {bad} in "
+            f"{who}: expected labels from 0 to {(classes or 0) - 1}, because {layer} has {classes} outputs, got {bad} "
+            "in "
             f"row {row} of y. {fix}"
         )
     return np.ascontiguousarray(array, np.int64)
@@ -242,7 +259,8 @@ def _refuse_improbable(who: str, y: np.ndarray, kind: str, layer: str) -> None:
             else "Use a regression loss for other numbers."
         )  # fmt: skip
         raise DataError(
-            f"{who}: expected targets from 0 to 1 for {kind} crossentropy behind {layer}, got {bad:g} in row {row} of y. "
+            f"{who}: expected targets from 0 to 1 for {kind} crossentropy behind {layer}, got {bad:g} in row {row} of "
+            "y. "
             f"{hint}"
         )
 
@@ -259,7 +277,8 @@ def as_weights(who: str, sample_weight: Any, rows: int) -> np.ndarray | None:
         array = array[:, 0]
     if array.shape != (rows,):
         raise ShapeError(
-            f"{who}: expected one sample weight for each of the {rows} samples, shape ({rows},), got shape {array.shape}."
+            f"{who}: expected one sample weight for each of the {rows} samples, shape ({rows},), got shape "
+            f"{array.shape}."
         )
     out = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(out).all() or out.min() < 0:
@@ -279,7 +298,8 @@ def class_weights(who: str, class_weight: Any, y: np.ndarray, classes: int | Non
     """
     if not isinstance(class_weight, dict):
         raise ArgumentError(
-            f"{who}: expected class_weight to be a dictionary from class number to weight, got {describe(class_weight)}."
+            f"{who}: expected class_weight to be a dictionary from class number to weight, got "
+            f"{describe(class_weight)}."
         )
     labels = y
     if y.ndim > 1:

@@ -82,7 +82,8 @@ def batch_loss(loss: Any, y: Tensor, pred: Tensor, weights: Tensor | None, real:
     if values.ndim == 0:
         if weights is not None:
             raise ArgumentError(
-                f"loss {loss.name!r}: returns one number for the whole batch, so samples cannot be weighted. Return one "
+                f"loss {loss.name!r}: returns one number for the whole batch, so samples cannot be weighted. Return "
+                "one "
                 "number for each sample: average over the last axis only."
             )
         return values

@@ -94,7 +94,7 @@ def test_on_batch(model: Any, x: Any, y: Any, sample_weight: Any, return_dict: b
 
 def predict(model: Any, x: Any, batch_size: Any, verbose: Any, callbacks: Any) -> Any:
     """The model's output; see :meth:`ranvier.Model.predict`."""
-    sizes = SIZES
+    sizes: tuple[int, ...] = SIZES
     if batch_size is not None:
         limit = checked_count("predict", "batch_size", batch_size)
         sizes = (*(n for n in SIZES if n < limit), limit)
@@ -108,7 +108,7 @@ def predict(model: Any, x: Any, batch_size: Any, verbose: Any, callbacks: Any) -
     if shown:
         line(f"{len(array)} samples", time.perf_counter() - start, len(array), {})
     listeners.call("on_predict_end", {})
-    if type(x) is np.ndarray and x.shape in {array.shape} and len(x) in SIZES:
+    if type(x) is np.ndarray and x.shape == array.shape and len(x) in SIZES:
         _remember(model, x)
     return out
 
@@ -146,7 +146,7 @@ def _remember(model: Any, x: np.ndarray) -> None:
     """Keep the shortest way from an array of this shape and dtype to its prediction, for the next call."""
     engine = model._keeper.engine
     dtype = model.dtype.numpy
-    if model._keeps_integers() and x.dtype.kind not in "f":
+    if model._keeps_integers() and x.dtype.kind != "f":
         return
     found, _ = engine.forward_step._find((resident(np.ascontiguousarray(x, dtype)),))
     if len(found.results) != 1 or not isinstance(unflatten(found.structure, found.results), tuple):
@@ -159,8 +159,8 @@ def _remember(model: Any, x: np.ndarray) -> None:
 
 
 def _direct(run_native: Any, dtype: Any, x: np.ndarray) -> np.ndarray:
-    return run_native((x,), 1)[0]  # type: ignore[no-any-return]
+    return run_native((x,), 1)[0]
 
 
 def _converted(run_native: Any, dtype: Any, x: np.ndarray) -> np.ndarray:
-    return run_native((x.astype(dtype),), 1)[0]  # type: ignore[no-any-return]
+    return run_native((x.astype(dtype),), 1)[0]

@@ -101,7 +101,8 @@ class Model(Layer):
             self._keeper.output = output_of(self._forward, input_shape, self._keeper.input_dtype or self.dtype)
 
     def _forward(self, x: Tensor) -> Any:
-        return self.call(x, training=False) if self._takes_training else self.call(x)
+        options = {"training": False} if self._takes_training else {}
+        return self.call(x, **options)
 
     def _keeps_integers(self) -> bool:
         """Whether integer data goes in as integers; else it is converted to the model's dtype first."""
@@ -213,7 +214,8 @@ class Model(Layer):
             )
         if loss and compiled.loss is None:
             raise ArgumentError(
-                f"{who}: compile was given no loss. Call model.compile(optimizer=..., loss=...), for example loss='mse'."
+                f"{who}: compile was given no loss. Call model.compile(optimizer=..., loss=...), for example "
+                "loss='mse'."
             )
         return compiled
 
@@ -272,8 +274,8 @@ class Model(Layer):
             x: samples, shape ``(samples, ...)``: array, nested lists, tensor or table.
             y: targets, one row for each sample.
             batch_size: samples per step; 32 by default.
-            epochs: number of the last epoch, counted from 1; with ``initial_epoch`` 0 how often the data is gone through.
-            verbose: 0 silent, 1 a progress bar (plain lines where there is no terminal), 2 a line per epoch; "auto" is 1.
+            epochs: number of the last epoch, counted from 1: how often the data is gone through, if the first is 0.
+            verbose: 0 silent, 1 a progress bar (a line per epoch where there is no terminal), 2 lines; "auto" is 1.
             callbacks: a list of :class:`ranvier.callbacks.Callback`.
             validation_split: share of the rows, taken from the end, that is held out to validate with.
             validation_data: (x, y) or (x, y, sample_weight) to validate with after each epoch.

@@ -28,7 +28,7 @@ def triple(who: str, data: Any) -> tuple[Any, Any, Any]:
         raise ArgumentError(
             f"{who}: expected validation_data to be (x, y) or (x, y, sample_weight), got {describe(data)}."
         )
-    return (*data, None) if len(data) == 2 else tuple(data)  # type: ignore[return-value]
+    return (*data, None) if len(data) == 2 else tuple(data)
 
 
 def inputs(who: str, model: Any, x: Any) -> np.ndarray:
@@ -42,7 +42,7 @@ def inputs(who: str, model: Any, x: Any) -> np.ndarray:
 
 
 def _model_dtype(model: Any) -> DType:
-    return model.dtype  # type: ignore[no-any-return]
+    return model.dtype
 
 
 def fit_to_input(who: str, model: Any, array: np.ndarray) -> None:
@@ -64,14 +64,14 @@ def fit_to_input(who: str, model: Any, array: np.ndarray) -> None:
 
 
 def _refuse(who: str, model: Any, array: np.ndarray, known: Any) -> None:
-    """Say that samples have another shape than the model was built for; one layer may still be able to say it better."""
+    """Say that samples have another shape than the model was built for."""
     first = next((layer for layer in model.layers if layer.input_spec is not None), None)
     owner = f" (layer {first.name!r})" if first is not None else ""
-    hint = "Check the number of columns." if array.ndim == len(known) else (
-        "The first axis is the batch: use x[None] for one sample." if array.ndim == len(known) - 1 else "Check the axes."
-    )  # fmt: skip
+    hints = {0: "Check the number of columns.", 1: "The first axis is the batch: use x[None] for one sample."}
+    hint = hints.get(len(known) - array.ndim, "Check the axes.")
     raise ShapeError(
-        f"{who}: the model {model.name!r}{owner} takes samples of shape {tuple(known[1:])}, got x of shape {array.shape}: "
+        f"{who}: the model {model.name!r}{owner} takes samples of shape {tuple(known[1:])}, got x of shape "
+        f"{array.shape}: "
         f"samples of shape {array.shape[1:]}. {hint}"
     )
 
@@ -93,7 +93,9 @@ def prepare(
     adapter.check_finite(who, "x", array, check, x)
     shape = model.output_shape
     if shape is None:
-        raise ArgumentError(f"{who}: the model {model.name!r} has several outputs; fit and evaluate take models with one.")
+        raise ArgumentError(
+            f"{who}: the model {model.name!r} has several outputs; fit and evaluate take models with one."
+        )
     targets = _targets(who, model, compiled, y, len(array))
     adapter.check_finite(who, "y", targets, check, y)
     compiled.resolve(targets.shape, shape)
@@ -111,7 +113,8 @@ def _targets(who: str, model: Any, compiled: Compiled, y: Any, rows: int) -> np.
     length = len(y) if hasattr(y, "__len__") else None
     if length is not None and length != rows:
         raise DataError(
-            f"{who}: x has {rows} samples but y has {length}. They must have one row for each sample: check how they were "
+            f"{who}: x has {rows} samples but y has {length}. They must have one row for each sample: check how they "
+            "were "
             "split or loaded."
         )
     return adapter.as_targets(who, y, compiled.kind, model.output_shape, last_layer(model), model.dtype)

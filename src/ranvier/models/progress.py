@@ -128,9 +128,7 @@ class Progress:
         if not self.lines:
             return
         used = time.perf_counter() - self._start
-        text = (
-            f"Epoch {self._epoch + 1}/{self.epochs} - {duration(used)} - {speed(self.samples, used)}{values(logs)}"
-        )
+        text = f"Epoch {self._epoch + 1}/{self.epochs} - {duration(used)} - {speed(self.samples, used)}{values(logs)}"
         if self.bar:
             self._draw(text)
             self._width = 0

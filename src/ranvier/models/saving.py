@@ -49,9 +49,7 @@ KEYS = {"format", "version", "model", "input", "weights", "compile", "optimizer"
 def save_model(model: Any, filepath: Any, overwrite: bool = True) -> None:
     """Write a model to a file; see :meth:`ranvier.Model.save`."""
     if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath).endswith(".safetensors"):
-        raise ArgumentError(
-            f"save: expected the path of a file that ends in .safetensors, got {describe(filepath)}."
-        )
+        raise ArgumentError(f"save: expected the path of a file that ends in .safetensors, got {describe(filepath)}.")
     path = os.fspath(filepath)
     if not overwrite and os.path.exists(path):
         raise ArgumentError(f"save: {path} exists already. Choose another name, or save with overwrite=True.")
@@ -93,7 +91,7 @@ def _stored(v: Variable) -> np.ndarray:
 
 
 def _checksum(array: np.ndarray) -> int:
-    return zlib.crc32(np.require(array, requirements="C").reshape(-1).view(np.uint8))
+    return zlib.crc32(np.require(array, requirements="C").reshape(-1).view(np.uint8).data)
 
 
 def _compile_state(model: Any) -> tuple[dict[str, Any] | None, dict[str, Variable]]:
@@ -150,7 +148,9 @@ def load_model(filepath: Any, compile: bool = True, max_bytes: int = MAX_BYTES) 
 
 
 def _fail(name: str, expected: str, found: Any) -> NoReturn:
-    raise FileFormatError(f"{name}: expected {expected}, found {found}. The file is damaged or was made by something else.")
+    raise FileFormatError(
+        f"{name}: expected {expected}, found {found}. The file is damaged or was made by something else."
+    )
 
 
 def _about(name: str, metadata: dict[str, str]) -> dict[str, Any]:
@@ -161,7 +161,11 @@ def _about(name: str, metadata: dict[str, str]) -> dict[str, Any]:
             "weights only; build the model and set them with set_weights."
         )
     if metadata.get("crc32") != str(zlib.crc32(metadata["ranvier"].encode())):
-        _fail(name, f"the checksum {metadata.get('crc32')} of the description", str(zlib.crc32(metadata["ranvier"].encode())))
+        _fail(
+            name,
+            f"the checksum {metadata.get('crc32')} of the description",
+            str(zlib.crc32(metadata["ranvier"].encode())),
+        )
     try:
         about = parse_json(metadata["ranvier"])
     except (ValueError, RecursionError) as error:
@@ -170,7 +174,8 @@ def _about(name: str, metadata: dict[str, str]) -> dict[str, Any]:
         _fail(name, f"a description with {', '.join(sorted(KEYS))}", describe(about))
     if type(about["format"]) is not int or about["format"] != FORMAT:
         raise FileFormatError(
-            f"{name}: expected format {FORMAT}, found {about['format']!r}. It was written by Ranvier {about['version']}: "
+            f"{name}: expected format {FORMAT}, found {about['format']!r}. It was written by Ranvier "
+            f"{about['version']}: "
             "use that version or a newer one."
         )
     for key in ("weights", "optimizer"):
@@ -242,7 +247,9 @@ def _signature(name: str, signature: Any) -> tuple[tuple[int | None, ...], Any]:
     return tuple(shape), as_dtype(signature["dtype"])
 
 
-def _fill(name: str, what: str, variables: Sequence[Variable], names: list[str], tensors: dict[str, np.ndarray]) -> None:
+def _fill(
+    name: str, what: str, variables: Sequence[Variable], names: list[str], tensors: dict[str, np.ndarray]
+) -> None:
     """Take values over, after all of them have been compared with the variables."""
     if len(names) != len(variables) or len(set(names)) != len(names):
         _fail(name, f"{len(variables)} {what}, as the structure says", f"{len(names)} names")

@@ -98,7 +98,9 @@ class Sequential(Model):
         if layer is self or any(layer is other for other in self._layers):
             raise ArgumentError(f"{self._who()}: the layer {layer.name!r} is in the model already; make a second one.")
         if any(layer.name == other.name for other in self._layers):
-            raise ArgumentError(f"{self._who()}: there is a layer {layer.name!r} already. Give the new one another name.")
+            raise ArgumentError(
+                f"{self._who()}: there is a layer {layer.name!r} already. Give the new one another name."
+            )
 
     # -- building -------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,9 @@ def summary_text(model: Any) -> str:
     Args:
         model: the model, built or not.
     """
-    rows = [(f"{layer.name} ({type(layer).__name__})", *_facts(model, i, layer)) for i, layer in enumerate(model.layers)]
+    rows = [
+        (f"{layer.name} ({type(layer).__name__})", *_facts(model, i, layer)) for i, layer in enumerate(model.layers)
+    ]
     shape = model.built_shape
     if shape is None and getattr(model, "_input", None) is not None:
         shape = model._input.batch_shape

@@ -70,7 +70,9 @@ class Settings(NamedTuple):
 def alone(model: Any, who: str) -> Iterator[None]:
     """Only one training of a model at a time."""
     if not model._keeper.busy.acquire(blocking=False):
-        raise ArgumentError(f"{who}: the model {model.name!r} is being trained already, by another thread or a callback.")
+        raise ArgumentError(
+            f"{who}: the model {model.name!r} is being trained already, by another thread or a callback."
+        )
     try:
         yield
     finally:
@@ -160,7 +162,8 @@ class _Fit:
 
     def run(self) -> History:
         """All epochs, and the end."""
-        model, s, logs = self.model, self.settings, {}
+        model, s = self.model, self.settings
+        logs: dict[str, Any] = {}
         model.stop_training = False
         self.callbacks.call("on_train_begin", {})
         model.history = self.history
@@ -197,7 +200,8 @@ class _Fit:
             self.callbacks.call("on_test_begin", {})
             found = evaluation.run(self.model, compiled, self.validation, s.validation_batch_size, self.stop_asked)
             if found is None:
-                return self.interrupted()
+                self.interrupted()
+                return None
             self.callbacks.call("on_test_end", found)
             logs |= {f"val_{name}": value for name, value in found.items()}
         self.progress.end(logs)
@@ -265,7 +269,9 @@ def _suspect(data: Data, rows: np.ndarray) -> str:
         if array.dtype.kind == "f":
             bad = ~np.isfinite(array[rows].reshape(len(rows), -1)).all(axis=1)
             if bad.any():
-                return f"Row {int(rows[np.argmax(bad)])} of {name} in that batch holds NaN or infinity: drop or fill it."
+                return (
+                    f"Row {int(rows[np.argmax(bad)])} of {name} in that batch holds NaN or infinity: drop or fill it."
+                )
     return NAN_HINT
 
 
@@ -306,9 +312,7 @@ class _Snapshot:
         return "The step before had overflowed, so the model has the weights of the start of an epoch again."
 
 
-def train_on_batch(
-    model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool
-) -> Any:
+def train_on_batch(model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
     """One step; see :meth:`ranvier.Model.train_on_batch`."""
     compiled = model._compiled("train_on_batch")
     with alone(model, "train_on_batch"):

@@ -122,7 +122,9 @@ def _whole_file(path: Any, max_bytes: int) -> tuple[str, bytes]:
         descriptor = os.open(name, flags)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FileFormatError(f"{name}: expected a model file, but it cannot be opened: {reason}. Check the path.") from None
+        raise FileFormatError(
+            f"{name}: expected a model file, but it cannot be opened: {reason}. Check the path."
+        ) from None
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode):
         os.close(descriptor)
@@ -130,7 +132,8 @@ def _whole_file(path: Any, max_bytes: int) -> tuple[str, bytes]:
     with os.fdopen(descriptor, "rb") as file:
         if facts.st_size > max_bytes:
             raise FileFormatError(
-                f"{name}: expected at most {max_bytes:,} bytes, found {facts.st_size:,}. Raise max_bytes if this is intended."
+                f"{name}: expected at most {max_bytes:,} bytes, found {facts.st_size:,}. Raise max_bytes if this is "
+                "intended."
             )
         data = file.read(facts.st_size + 1)
     if len(data) != facts.st_size:
