@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ranvier import config, tree
-from ranvier.compiler.execute import NativeExecutor
+from ranvier.compiler.execute import NativeExecutor, machine
 from ranvier.compiler.graph import Graph, format_graph
+from ranvier.compiler.pipeline import stages
 from ranvier.compiler.reference import ReferenceExecutor
 from ranvier.compiler.trace import trace
 from ranvier.dtypes import FROM_NUMPY, DType
@@ -165,6 +166,16 @@ class Jitted:
             *args: example arguments.
         """
         return format_graph(self._find(args)[0].graph)
+
+    def stages(self, *args: Any) -> dict[str, str]:
+        """The graph after each of the compiler's passes, as text, by the pass's name.
+
+        Args:
+            *args: example arguments.
+        """
+        graph = self._find(args)[0].graph
+        made = stages(graph, machine(config.get("isa")).isa)
+        return {name: format_graph(after) for name, after in made.items()}
 
     def explain(self, *args: Any) -> str:
         """The plan as text: each kernel, the ops it fuses, their source lines, FLOPs, bytes and roofline time.
