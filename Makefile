@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: bench bench-peers clean demo docs-check help lint map readme smoke test
+.PHONY: bench bench-peers clean demo docs docs-check help lint map readme smoke test
 
 demo: $(VENV)/.installed  ## train a network on real handwritten digits and write a report
 	$(BIN)/ranvier train digits
@@ -22,6 +22,9 @@ lint: $(VENV)/.installed-dev  ## style (ruff), formatting and types (mypy)
 
 docs-check: $(VENV)/.installed-dev  ## run every example in README, docs and docstrings
 	$(BIN)/python scripts/docs_check.py
+
+docs: $(VENV)/.installed  ## rewrite what the documentation takes from the code: reference, switches, measurements
+	$(BIN)/python scripts/update_docs.py
 
 bench: $(VENV)/.installed-dev  ## measure side by side with the peers that are installed; writes benchmarks/results.md
 	$(BIN)/python -m benchmarks

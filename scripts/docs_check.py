@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
-FIGURE = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?")
+FIGURE = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?(?: (?:s|ms|µs|ns)\b)?")  # a time may come in another unit
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 

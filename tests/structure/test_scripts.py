@@ -66,12 +66,12 @@ def checker(root: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("printed", "fine"), [("3 kernels, 1.25 us", True), ("4 kernels,   17,250 us", True), ("3 nodes, 1.25 us", False)]
+    ("printed", "fine"), [("3 kernels, 1.25 ms", True), ("4 kernels,   17,250 µs", True), ("3 nodes, 1.25 ms", False)]
 )
 def test_figures_may_differ_where_the_page_says_so(tmp_path: Path, printed: str, fine: bool) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        f"```python\nprint({printed!r})\n```\n\n```text varies\n3 kernels, 1.25 us\n```\n", encoding="utf-8"
+        f"```python\nprint({printed!r})\n```\n\n```text varies\n3 kernels, 1.25 ms\n```\n", encoding="utf-8"
     )
     assert (checker(tmp_path)["run_page"](page) == []) is fine
 
