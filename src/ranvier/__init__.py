@@ -30,33 +30,39 @@ from ranvier.dtypes import (
     as_dtype,
     bfloat16,
     bool_,
+    finfo,
     float32,
     float64,
+    iinfo,
     int8,
     int16,
     int32,
     int64,
+    isdtype,
     promote,
+    result_type,
     uint8,
 )
 from ranvier.jit import Jitted, jit
 from ranvier.layers import Input
 from ranvier.models import Model, Sequential, load_model
-from ranvier.ops.contraction import dot, matmul, outer, tensordot
+from ranvier.ops.contraction import dot, matmul, outer, tensordot, vecdot
 from ranvier.ops.control import cond, scan, while_loop
-from ranvier.ops.creation import arange, eye, full, linspace, ones, zeros
+from ranvier.ops.creation import (
+    arange, asarray, e, empty, empty_like, eye, from_dlpack, full, inf, linspace, nan, newaxis, ones, pi, zeros,
+)  # fmt: skip
 from ranvier.ops.elementwise import (
-    abs, add, astype, atan2, bitcast, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, ceil, clip, cos, divide, equal,
-    erf, exp, expm1, floor, floor_divide, greater, greater_equal, isfinite, isinf, isnan, left_shift, less, less_equal,
-    log, log1p, logical_and, logical_not, logical_or, logical_xor, maximum, minimum, multiply, negative, not_equal,
-    power, reciprocal, relu, remainder, right_shift, round, rsqrt, sigmoid, sign, sin, sqrt, square, stop_gradient,
-    subtract, tanh, trunc, where,
+    abs, add, astype, atan2, bitcast, bitwise_and, bitwise_invert, bitwise_left_shift, bitwise_not, bitwise_or,
+    bitwise_right_shift, bitwise_xor, ceil, clip, cos, divide, equal, erf, exp, expm1, floor, floor_divide, greater,
+    greater_equal, isfinite, isinf, isnan, left_shift, less, less_equal, log, log1p, logical_and, logical_not,
+    logical_or, logical_xor, maximum, minimum, multiply, negative, not_equal, positive, pow, power, reciprocal, relu,
+    remainder, right_shift, round, rsqrt, sigmoid, sign, sin, sqrt, square, stop_gradient, subtract, tanh, trunc, where,
 )  # fmt: skip
 from ranvier.ops.index import add_along_axis, one_hot, scatter_add, take, take_along_axis
 from ranvier.ops.reduce import all, any, argmax, argmin, logsumexp, max, mean, min, prod, std, sum, var
 from ranvier.ops.shape import (
-    broadcast_to, concatenate, embed, expand_dims, flip, full_like, moveaxis, ones_like, pad, repeat, reshape, split,
-    squeeze, stack, swapaxes, tile, transpose, zeros_like,
+    broadcast_arrays, broadcast_to, concat, concatenate, embed, expand_dims, flip, full_like, matrix_transpose, moveaxis,
+    ones_like, pad, permute_dims, repeat, reshape, split, squeeze, stack, swapaxes, tile, transpose, zeros_like,
 )  # fmt: skip
 from ranvier.ops.table import no_grad
 from ranvier.random import set_random_seed
@@ -64,4 +70,23 @@ from ranvier.tensor import Tensor, tensor
 from ranvier.variable import Variable
 from ranvier.version import __version__
 
-
+__all__ = [
+    "DType", "Input", "Jitted", "Model", "Sequential", "Tensor", "Variable", "__version__", "abs", "activations",
+    "add", "add_along_axis", "all", "any", "arange", "argmax", "argmin", "as_dtype", "asarray", "astype", "atan2",
+    "bfloat16", "bitcast", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bool_", "broadcast_arrays", "broadcast_to", "callbacks", "ceil",
+    "check_gradients", "clip", "concat", "concatenate", "cond", "config", "cos", "custom_gradient", "divide", "dot",
+    "dtypes", "e", "embed", "empty", "empty_like", "equal", "erf", "errors", "exp", "expand_dims", "expm1", "eye",
+    "finfo", "flip", "float32", "float64", "floor", "floor_divide", "from_dlpack", "full", "full_like", "grad",
+    "greater", "greater_equal", "hessian", "iinfo", "inf", "initializers", "int8", "int16", "int32", "int64",
+    "isdtype", "isfinite", "isinf", "isnan", "jacobian", "jit", "jvp", "layers", "left_shift", "less", "less_equal",
+    "linspace", "load_model", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "losses", "matmul", "matrix_transpose", "max", "maximum", "mean", "metrics", "min", "minimum",
+    "moveaxis", "multiply", "nan", "negative", "newaxis", "no_grad", "not_equal", "one_hot", "ones", "ones_like",
+    "ops", "optimizers", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod", "promote",
+    "random", "reciprocal", "regularizers", "relu", "remainder", "repeat", "reshape", "result_type", "right_shift",
+    "round", "rsqrt", "scan", "scatter_add", "set_random_seed", "sigmoid", "sign", "sin", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tanh",
+    "tensor", "tensordot", "tile", "transpose", "trunc", "uint8", "value_and_grad", "var", "vecdot", "vjp", "where",
+    "while_loop", "zeros", "zeros_like",
+]  # fmt: skip

@@ -11,16 +11,17 @@ direction is the map applied to it, so ``jvp`` differentiates the VJP with respe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ranvier import dtypes
-from ranvier.errors import ArgumentError, DTypeError, GradientError, InternalError
+from ranvier.errors import ArgumentError, DTypeError, GradientError, InternalError, describe
 from ranvier.ops.elementwise import stop_gradient
 from ranvier.ops.shape import sum_to_shape
-from ranvier.ops.table import Aval, Op, apply, no_grad, state
+from ranvier.ops.table import Aval, Op, apply, no_grad, same_aval, state
 from ranvier.tensor import Node, Tensor, as_tensor
 from ranvier.tree import flatten, unflatten
 from ranvier.variable import Variable
@@ -42,10 +43,11 @@ __all__ = [
 alias = Op(
     "alias",
     lambda x: x,
-    lambda inputs: Aval(inputs[0].shape, inputs[0].dtype),
+    same_aval,
     (lambda g, out, x: g,),
     family="elementwise",
     doc="The same value under a new identity.",
+    samples=lambda rng: [((rng.normal(size=(3, 4)),), {})],
 )
 
 
@@ -77,27 +79,34 @@ def _dependent(order: Sequence[Tensor], wrt: Sequence[Tensor]) -> set[int]:
     return found
 
 
-def _input_cotangent(t: Tensor, g: Tensor, index: int) -> Tensor | None:
-    """What ``t``'s cotangent ``g`` means for its input ``index``; None where the op passes no gradient on."""
-    node = t._node
-    op, x = node.op, node.inputs[index]  # type: ignore[union-attr]
-    rule = op.vjp_rule(index)  # type: ignore[union-attr]
-    if rule is None:
-        if not op.no_gradient:  # type: ignore[union-attr]
-            raise GradientError(f"op {op.name!r} has no gradient rule for input {index}.")  # type: ignore[union-attr]
-        return None
-    extra = {"index": index} if op.arity < 0 else {}  # type: ignore[union-attr]
-    result = rule(g, t, *node.inputs, **node.attrs, **extra)  # type: ignore[union-attr]
-    if result is None:
-        return None
-    if op.broadcasts:  # type: ignore[union-attr]
-        result = sum_to_shape(result, x.shape)
-    if result.shape != x.shape or result.dtype is not x.dtype:
-        raise InternalError(
-            f"gradient of op {op.name!r} for input {index}: expected {x.shape} {x.dtype}, "  # type: ignore[union-attr]
-            f"got {result.shape} {result.dtype}"
-        )
-    return result
+def _input_cotangents(t: Tensor, node: Node, g: Tensor, wanted: set[int]) -> list[tuple[Tensor, Tensor]]:
+    """Each wanted input of ``t`` through which gradient flows, with what ``t``'s cotangent ``g`` means for it."""
+    op, inputs, attrs = node.op, node.inputs, node.attrs
+    assert op is not None
+    joint = op.vjps[0](g, t, *inputs, **attrs) if op.joint else None  # type: ignore[misc]
+    found = []
+    for index, x in enumerate(inputs):
+        if id(x) not in wanted or not x._dtype.is_float:
+            continue
+        if joint is not None:
+            result = joint[index]
+        else:
+            rule = op.vjp_rule(index)
+            if rule is None and not op.no_gradient:
+                raise GradientError(f"op {op.name!r} has no gradient rule for input {index}.")
+            extra = {"index": index} if op.arity < 0 else {}
+            result = rule(g, t, *inputs, **attrs, **extra) if rule is not None else None
+        if result is None:
+            continue
+        if op.broadcasts:
+            result = sum_to_shape(result, x._shape)
+        if result._shape != x._shape or result._dtype is not x._dtype:
+            raise InternalError(
+                f"gradient of op {op.name!r} for input {index}: expected {x.shape} {x.dtype}, "
+                f"got {result.shape} {result.dtype}"
+            )
+        found.append((x, result))
+    return found
 
 
 def _walk(
@@ -115,14 +124,10 @@ def _walk(
             accumulate(t, g)
     kept = {id(t) for t in wrt}
     for t in reversed(order):
-        g = pending.get(id(t)) if id(t) in kept else pending.pop(id(t), None)
-        if g is None or t._node.op is None:  # type: ignore[union-attr]
-            continue
-        for index, x in enumerate(t._node.inputs):  # type: ignore[union-attr]
-            if id(x) in wanted and x.dtype.is_float:
-                part = _input_cotangent(t, g, index)
-                if part is not None:
-                    accumulate(x, part)
+        found = pending.get(id(t)) if id(t) in kept else pending.pop(id(t), None)
+        if found is not None and t._node.op is not None:  # type: ignore[union-attr]
+            for x, part in _input_cotangents(t, t._node, found, wanted):  # type: ignore[arg-type]
+                accumulate(x, part)
     return [pending.get(id(t)) for t in wrt]
 
 
@@ -158,6 +163,10 @@ def _ones_like(t: Tensor) -> Tensor:
     return Tensor._wrap(np.ones(t.shape, t.dtype.numpy), t.dtype)
 
 
+def _zeros_like(t: Tensor) -> Tensor:
+    return Tensor._wrap(np.zeros(t.shape, t.dtype.numpy), t.dtype)
+
+
 # -- transforms ---------------------------------------------------------------------------------------------------
 
 
@@ -170,18 +179,29 @@ def _watch(x: Tensor) -> Tensor:
     return leaf
 
 
-def _scalar_output(name: str, out: Tensor) -> Tensor:
-    if out.shape != () and out.size != 1:
+def _floating_output(name: str, out: Any) -> Tensor:
+    try:
+        t = as_tensor(out)
+    except DTypeError:
+        raise GradientError(f"{name}: expected the function to return a tensor, got {describe(out)}.") from None
+    if not t.dtype.is_float:
+        raise GradientError(f"{name}: expected a floating output, got {t.dtype}.")
+    return t
+
+
+def _scalar_output(name: str, out: Any) -> Tensor:
+    t = _floating_output(name, out)
+    if t.size != 1:
         raise GradientError(
-            f"{name}: expected the function to return a scalar, got shape {out.shape}. "
+            f"{name}: expected the function to return a scalar, got shape {t.shape}. "
             "Reduce it first (rv.sum, rv.mean), or use rv.vjp or rv.jacobian."
         )
-    if not out.dtype.is_float:
-        raise GradientError(f"{name}: expected a floating output, got {out.dtype}.")
-    return out
+    return t
 
 
-def _run_watched(function: Callable[..., Any], args: tuple[Any, ...], argnums: Sequence[int]) -> tuple[Any, list[Any], Any]:
+def _run_watched(
+    function: Callable[..., Any], args: tuple[Any, ...], argnums: Sequence[int], named: dict[str, Any] | None = None
+) -> tuple[Any, list[Any], Any]:
     """Call ``function`` with the leaves of the chosen arguments watched."""
     chosen, structure = flatten([args[i] for i in argnums])
     tensors = [as_tensor(x) for x in chosen]
@@ -194,12 +214,27 @@ def _run_watched(function: Callable[..., Any], args: tuple[Any, ...], argnums: S
         replaced = list(args)
         for i, value in zip(argnums, unflatten(structure, leaves), strict=True):
             replaced[i] = value
-        return function(*replaced), leaves, structure
+        return function(*replaced, **(named or {})), leaves, structure
     finally:
         state.recording = before
 
 
-def _fill(name: str, results: Sequence[Tensor | None], wrt: Sequence[Tensor], labels: Sequence[str]) -> list[Tensor]:
+def _released(nest: Any, leaves: Sequence[Tensor]) -> Any:
+    """``nest`` without the recorded graph of tensors that depend on ``leaves`` only: nothing else can ask for it."""
+    mine = {id(t) for t in leaves}
+    found, structure = flatten(nest)
+
+    def release(t: Any) -> Any:
+        if not isinstance(t, Tensor) or t._node is None or t._data is None:
+            return t
+        if any([n._node.op is None and id(n) not in mine for n in _sorted_graph([t])]):  # type: ignore[union-attr]
+            return t
+        return Tensor._wrap(t._data, t._dtype)
+
+    return unflatten(structure, [release(t) for t in found])
+
+
+def _fill(name: str, results: Sequence[Tensor | None], labels: Sequence[str]) -> list[Tensor]:
     for g, label in zip(results, labels, strict=True):
         if g is None:
             raise GradientError(
@@ -207,6 +242,25 @@ def _fill(name: str, results: Sequence[Tensor | None], wrt: Sequence[Tensor], la
                 "rv.stop_gradient, or reached only through integer, boolean or piecewise-constant ops."
             )
     return list(results)  # type: ignore[arg-type]
+
+
+def _labels(args: Sequence[Any], numbers: Sequence[int]) -> list[str]:
+    """What to call each leaf of the chosen arguments in an error."""
+    out = []
+    for i in numbers:
+        count = len(flatten(args[i])[0])
+        out += [f"argument {i}"] if count == 1 else [f"leaf {k} of argument {i}" for k in range(count)]
+    return out
+
+
+def _read_trainable(variables: Sequence[Variable]) -> list[Tensor]:
+    for v in variables:
+        if not isinstance(v, Variable):
+            raise ArgumentError(f"grad: expected wrt to be a list of variables, got {describe(v)} in it.")
+        if not v.trainable:
+            reason = "set trainable=True first" if v.dtype.is_float else f"it holds {v.dtype} numbers"
+            raise GradientError(f"grad: variable {v.name!r} is not trainable: {reason}.")
+    return [v._read() for v in variables]
 
 
 def value_and_grad(
@@ -228,6 +282,8 @@ def value_and_grad(
 
     Raises:
         GradientError: the output is no scalar, or does not depend on what it is differentiated by.
+        DTypeError: an argument to differentiate by holds no floating numbers.
+        ArgumentError: there is no such argument.
 
     Example:
         >>> import ranvier as rv
@@ -236,39 +292,34 @@ def value_and_grad(
         (10.0, [2.0, 6.0])
     """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not callable(function):
+        raise ArgumentError(f"grad: expected a function, got {describe(function)}.")
+    if isinstance(wrt, Variable):
+        raise ArgumentError(f"grad: expected wrt to be a list of variables, got {wrt!r}: write wrt=[{wrt.name}].")
 
-    def wrapped(*args: Any) -> Any:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **named: Any) -> Any:
         picked = () if wrt is not None else numbers
-        if any(not -len(args) <= i < len(args) for i in picked):
-            raise ArgumentError(f"value_and_grad: argnums {argnums} but only {len(args)} arguments were given.")
-        out, leaves, structure = _run_watched(function, args, picked)
+        if any([not -len(args) <= i < len(args) for i in picked]):
+            raise ArgumentError(f"grad: argnums {argnums}, but only {len(args)} positional arguments were given.")
+        read = _read_trainable(wrt) if wrt is not None else []
+        out, leaves, structure = _run_watched(function, args, picked, named)
+        if has_aux and not (isinstance(out, tuple | list) and len(out) == 2):
+            raise GradientError(f"grad: with has_aux=True the function must return (scalar, extra), got {describe(out)}.")
         value, aux = out if has_aux else (out, None)
-        value = _scalar_output("grad", as_tensor(value))
-        if wrt is not None:
-            leaves = [v._read() for v in wrt]
-            labels = [f"variable {v.name!r}" for v in wrt]
-        else:
-            labels = [f"argument {i}" if len(leaves) == len(numbers) else f"leaf {k}" for k, i in enumerate(_cycle(numbers, leaves))]
-        found = _fill("grad", gradients([value], leaves, None, create_graph), leaves, labels)
-        if wrt is not None:
-            result: Any = found
-        else:
+        value = _scalar_output("grad", value)
+        labels = [f"variable {v.name!r}" for v in wrt] if wrt is not None else _labels(args, picked)
+        leaves = read if wrt is not None else leaves
+        found = _fill("grad", gradients([value], leaves, None, create_graph), labels)
+        result: Any = found
+        if wrt is None:
             result = unflatten(structure, found)
             result = result[0] if isinstance(argnums, int) else tuple(result)
-        if create_graph is None and value._node is not None and value._data is not None and _only(value, leaves):
-            value = Tensor._wrap(value._data, value._dtype)  # nothing outside watches: let the graph go
+        if create_graph is None:
+            value, aux = _released(value, leaves), _released(aux, leaves)
         return ((value, aux) if has_aux else value), result
 
     return wrapped
-
-
-def _cycle(numbers: Sequence[int], leaves: Sequence[Any]) -> list[int]:
-    return [numbers[min(k, len(numbers) - 1)] for k in range(len(leaves))]
-
-
-def _only(value: Tensor, leaves: Sequence[Tensor]) -> bool:
-    mine = {id(t) for t in leaves}
-    return all(t._node.op is not None or id(t) in mine for t in _sorted_graph([value]))  # type: ignore[union-attr]
 
 
 def grad(
@@ -293,7 +344,12 @@ def grad(
         12.0
     """
     both = value_and_grad(function, argnums, wrt=wrt, create_graph=create_graph)
-    return lambda *args: both(*args)[1]
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **named: Any) -> Any:
+        return both(*args, **named)[1]
+
+    return wrapped
 
 
 def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
@@ -303,6 +359,9 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
         function: any function of floating tensors that returns a tensor or a nest of them.
         *primals: its arguments.
 
+    Raises:
+        GradientError: an output is no floating tensor, or a cotangent has another shape than its output.
+
     Example:
         >>> import ranvier as rv
         >>> y, back = rv.vjp(lambda x: x * x, rv.tensor([1.0, 2.0]))
@@ -310,20 +369,21 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
         [2.0, 40.0]
     """
     out, leaves, structure = _run_watched(function, primals, range(len(primals)))
-    outputs, out_structure = flatten(out)
-    outputs = [as_tensor(t) for t in outputs]
+    found, out_structure = flatten(out)
+    outputs = [_floating_output("vjp", t) for t in found]
 
     def back(cotangent: Any) -> tuple[Any, ...]:
-        seeds = [as_tensor(c) for c in flatten(cotangent)[0]]
+        given, given_structure = flatten(cotangent)
+        if given_structure != out_structure:
+            raise GradientError(f"vjp: expected a cotangent nested like the output, {len(outputs)} tensors, got {len(given)}.")
+        seeds = [as_tensor(c, t.dtype) for c, t in zip(given, outputs, strict=True)]
         for t, c in zip(outputs, seeds, strict=True):
             if c.shape != t.shape:
                 raise GradientError(f"vjp: expected a cotangent of shape {t.shape}, got {c.shape}.")
-        seeds = [c if c.dtype is t.dtype else c.astype(t.dtype) for c, t in zip(seeds, outputs, strict=True)]
-        found = gradients(outputs, leaves, seeds)
-        zeros = [g if g is not None else as_tensor(np.zeros(t.shape, t.dtype.numpy)) for g, t in zip(found, leaves, strict=True)]
-        return tuple(unflatten(structure, zeros))
+        found = gradients(outputs, leaves, [c.astype(t.dtype) for c, t in zip(seeds, outputs, strict=True)])
+        return tuple(unflatten(structure, [g if g is not None else _zeros_like(t) for g, t in zip(found, leaves, strict=True)]))
 
-    return unflatten(out_structure, outputs), back
+    return unflatten(out_structure, _released(outputs, leaves)), back
 
 
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, Tensor]:
@@ -334,26 +394,36 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
         primals: its arguments.
         tangents: the direction, shaped like the arguments.
 
+    Raises:
+        ArgumentError: tangents that are not shaped like the arguments.
+        GradientError: the output is no floating tensor.
+
     Example:
         >>> import ranvier as rv
         >>> y, dy = rv.jvp(rv.sin, [rv.tensor(0.0)], [rv.tensor(2.0)])
         >>> dy.item()
         2.0
     """
-    if len(primals) != len(tangents):
-        raise ArgumentError(f"jvp: expected one tangent for each of the {len(primals)} primals, got {len(tangents)}.")
+    wanted, structure = flatten(list(primals))
+    given, given_structure = flatten(list(tangents))
+    if structure != given_structure:
+        raise ArgumentError(f"jvp: expected one tangent for each of the {len(wanted)} primals, got {len(given)}.")
     out, leaves, _ = _run_watched(function, tuple(primals), range(len(primals)))
-    out = as_tensor(out)
+    out = _floating_output("jvp", out)
+    directions = [as_tensor(t, p.dtype) for t, p in zip(given, leaves, strict=True)]
+    for t, p in zip(directions, leaves, strict=True):
+        if t.shape != p.shape:
+            raise ArgumentError(f"jvp: expected a tangent of shape {p.shape}, got {t.shape}.")
     before, state.recording = state.recording, True
     try:
-        dual = _watch(as_tensor(np.zeros(out.shape, out.dtype.numpy)))
+        dual = _watch(_zeros_like(out))
         pulled = gradients([out], leaves, [dual], create_graph=True)
-        pairs = [(p, as_tensor(t)) for p, t in zip(pulled, tangents, strict=True) if p is not None]
-        (pushed,) = gradients([p for p, _ in pairs], [dual], [t.astype(p.dtype) for p, t in pairs])
+        pairs = [(p, t.astype(p.dtype)) for p, t in zip(pulled, directions, strict=True) if p is not None]
+        (pushed,) = gradients([p for p, _ in pairs], [dual], [t for _, t in pairs])
     finally:
         state.recording = before
-    zero = as_tensor(np.zeros(out.shape, out.dtype.numpy))
-    return out, zero if pushed is None else pushed
+    released: list[Tensor] = _released([out, _zeros_like(out) if pushed is None else pushed], [*leaves, dual])
+    return released[0], released[1]
 
 
 def jacobian(function: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
@@ -373,6 +443,9 @@ def jacobian(function: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
 
         t = as_tensor(x)
         out, back = vjp(function, t)
+        out = _floating_output("jacobian", out)
+        if out.size == 0:
+            return Tensor._wrap(np.zeros(out.shape + t.shape, t.dtype.numpy), t.dtype)
         basis = np.eye(out.size, dtype=out.dtype.numpy).reshape(out.size, *out.shape)
         rows = [back(Tensor._wrap(basis[i], out.dtype))[0] for i in range(out.size)]
         return reshape(stack(rows), out.shape + t.shape)
@@ -397,36 +470,31 @@ def hessian(function: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
 def backward(loss: Tensor) -> None:
     """Add the gradients of a scalar to ``grad`` of every trainable variable it depends on; see ``Tensor.backward``."""
     _scalar_output("backward", loss)
-    leaves = [t for t in _sorted_graph([loss]) if t._node.op is None and "variable" in t._node.attrs]  # type: ignore[union-attr]
-    if not leaves:
+    sources = [(t, t._node.attrs.get("variable")) for t in _sorted_graph([loss]) if t._node.op is None]  # type: ignore[union-attr]
+    pairs = [(t, v) for t, v in sources if v is not None and v.trainable]
+    if not pairs:
         raise GradientError("backward: this tensor does not depend on any trainable variable (rv.Variable).")
-    for leaf, g in zip(leaves, gradients([loss], leaves, create_graph=False), strict=True):
-        variable = leaf._node.attrs["variable"]  # type: ignore[union-attr]
+    for (_, v), g in zip(pairs, gradients([loss], [t for t, _ in pairs], create_graph=False), strict=True):
         if g is not None:
-            variable.grad = g if variable.grad is None else variable.grad + g
+            v.grad = g if v.grad is None else v.grad + g
 
 
 # -- user rules ---------------------------------------------------------------------------------------------------
 
 
-def _custom_vjp(g: Tensor, out: Tensor, *inputs: Tensor, rule: Callable[..., Any], index: int) -> Tensor | None:
-    if index == 0:
-        return None
+def _custom_vjp(g: Tensor, out: Tensor, *inputs: Tensor, rule: Callable[..., Any]) -> list[Tensor | None]:
+    """Cotangents of (value, arguments...): none for the value, for the arguments what the user's rule says."""
     found = rule(g)
-    found = found if isinstance(found, tuple | list) else (found,)
-    if len(found) != len(inputs) - 1:
-        raise GradientError(
-            f"custom_gradient: the rule returned {len(found)} gradients for {len(inputs) - 1} inputs."
-        )
-    part = found[index - 1]
-    if part is None:
-        return None
-    part = as_tensor(part)
-    if part.shape != inputs[index].shape:
-        raise GradientError(
-            f"custom_gradient: expected a gradient of shape {inputs[index].shape} for input {index - 1}, got {part.shape}."
-        )
-    return part if part.dtype is inputs[index].dtype else part.astype(inputs[index].dtype)
+    parts = list(found) if isinstance(found, tuple | list) else [found]
+    if len(parts) != len(inputs) - 1:
+        raise GradientError(f"custom_gradient: the rule returned {len(parts)} gradients for {len(inputs) - 1} inputs.")
+    result: list[Tensor | None] = [None]
+    for i, (part, x) in enumerate(zip(parts, inputs[1:], strict=True)):
+        t = None if part is None else as_tensor(part, x.dtype)
+        if t is not None and t.shape != x.shape:
+            raise GradientError(f"custom_gradient: expected a gradient of shape {x.shape} for input {i}, got {t.shape}.")
+        result.append(None if t is None else t.astype(x.dtype))
+    return result
 
 
 custom_op = Op(
@@ -436,8 +504,16 @@ custom_op = Op(
     (_custom_vjp,),
     family="elementwise",
     arity=-1,
+    joint=True,
     no_gradient="the user's rule replaces it",
+    doc="A value computed from the other inputs, whose gradient a rule of the user's gives.",
+    samples=lambda rng: [_custom_sample(rng)],
 )
+
+
+def _custom_sample(rng: np.random.Generator) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    x = rng.normal(size=(3, 4))
+    return (x, x), {"rule": lambda g: g}
 
 
 def custom_gradient(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callable[..., Tensor]:
@@ -445,7 +521,7 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> 
 
     Args:
         function: returns ``(value, rule)``, where ``rule(g)`` returns the gradient for each tensor argument (a tuple
-            for several).
+            for several). Keyword arguments are passed on and not differentiated.
 
     Example:
         >>> import ranvier as rv
@@ -456,12 +532,14 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> 
         1.0
     """
 
-    def wrapped(*args: Any) -> Tensor:
-        inputs = tuple(as_tensor(a) for a in args)
-        out, rule = function(*(stop_gradient(t) for t in inputs))
-        return apply(custom_op, (stop_gradient(as_tensor(out)), *inputs), {"rule": rule})
+    @functools.wraps(function)
+    def wrapped(*args: Any, **named: Any) -> Tensor:
+        inputs = tuple([as_tensor(a) for a in args])
+        found = function(*[stop_gradient(t) for t in inputs], **named)
+        if not isinstance(found, tuple | list) or len(found) != 2 or not callable(found[1]):
+            raise GradientError(f"custom_gradient: expected the function to return (value, rule), got {describe(found)}.")
+        return apply(custom_op, (stop_gradient(as_tensor(found[0])), *inputs), {"rule": found[1]})
 
-    wrapped.__doc__ = function.__doc__
     return wrapped
 
 
@@ -480,7 +558,7 @@ def check_gradients(
 
     Args:
         function: from floating tensors to a tensor (or a nest of them).
-        *args: where to check; converted to float64.
+        *args: where to check; floating ones are converted to float64 and moved, others stay as they are.
         order: 1 for gradients, 2 to check the gradients' gradients too.
         eps: step of the difference quotient.
         rtol: relative tolerance.
@@ -492,6 +570,7 @@ def check_gradients(
 
     Raises:
         GradientError: analytic and numerical derivatives disagree; the message gives both.
+        ArgumentError: another order.
 
     Example:
         >>> import ranvier as rv
@@ -499,35 +578,39 @@ def check_gradients(
         >>> error < 1e-8
         True
     """
-    rng = np.random.default_rng(seed)
-    points = [np.asarray(as_tensor(a).numpy(), np.float64) for a in args]
+    if order not in (1, 2):
+        raise ArgumentError(f"check_gradients: expected order 1 or 2, got {describe(order)}.")
+    given = [as_tensor(a) for a in args]
+    moving = [i for i, t in enumerate(given) if t.dtype.is_float]
+    points = [np.asarray(given[i].numpy(), np.float64) for i in moving]
+
+    def placed(values: Sequence[Any]) -> Any:
+        out: list[Any] = list(given)
+        for i, v in zip(moving, values, strict=True):
+            out[i] = v
+        return function(*out)
 
     def projected(*values: Any) -> Tensor:
-        total = None
-        draw = np.random.default_rng(seed + 1)
-        for out in flatten(function(*values))[0]:
-            weights = Tensor._wrap(np.asarray(draw.normal(size=out.shape)), dtypes.float64)
-            part = (out.astype(dtypes.float64) * weights).sum()
-            total = part if total is None else total + part
-        return total  # type: ignore[return-value]
+        return _project(flatten(placed(values))[0], np.random.default_rng(seed + 1))
 
+    def projected_slope(*values: Any) -> Tensor:
+        return _project(grad(projected, tuple(range(len(values))))(*values), np.random.default_rng(seed + 2))
+
+    rng = np.random.default_rng(seed)
     worst = _check_once(projected, points, rng, eps, rtol, atol, "gradient")
-    if order >= 2:
-
-        def slope(*values: Any) -> Any:
-            return grad(projected, tuple(range(len(values))))(*values)
-
-        def projected_slope(*values: Any) -> Tensor:
-            draw = np.random.default_rng(seed + 2)
-            parts = [(g * Tensor._wrap(np.asarray(draw.normal(size=g.shape)), dtypes.float64)).sum() for g in slope(*values)]
-            total = parts[0]
-            for p in parts[1:]:
-                total = total + p
-            return total
-
-        if _depends(projected_slope, points):
-            worst = max(worst, _check_once(projected_slope, points, rng, eps, rtol, atol, "second-order gradient"))
+    if order == 2 and _depends(projected_slope, points):
+        worst = max(worst, _check_once(projected_slope, points, rng, eps, rtol, atol, "second-order gradient"))
     return worst
+
+
+def _project(outputs: Sequence[Any], rng: np.random.Generator) -> Tensor:
+    """The inner product of all outputs with a random direction, in float64."""
+    total = as_tensor(np.float64(0))
+    for out in outputs:
+        t = _floating_output("check_gradients", out)
+        direction = Tensor._wrap(np.asarray(rng.normal(size=t.shape)), dtypes.float64)
+        total = total + (t.astype(dtypes.float64) * direction).sum()
+    return total
 
 
 def _depends(function: Callable[..., Tensor], points: list[np.ndarray]) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ranvier import dtypes
-from ranvier.dtypes import as_dtype
+from ranvier.dtypes import as_dtype, iinfo
 from ranvier.errors import ArgumentError, DTypeError, describe
 from ranvier.ops import elementwise as e
 from ranvier.ops.random import random_bits
@@ -25,8 +25,8 @@ from ranvier.tensor import Tensor, as_tensor
 from ranvier.variable import Variable
 
 __all__ = [
-    "Generator", "bernoulli", "default_generator", "normal", "permutation", "randint", "set_random_seed",
-    "truncated_normal", "uniform",
+    "Generator", "bernoulli", "default_generator", "inverse_normal", "normal", "permutation", "randint",
+    "set_random_seed", "truncated_normal", "uniform",
 ]  # fmt: skip
 
 
@@ -70,26 +70,39 @@ class Generator:
         return now
 
     def uniform(self, shape: Any = (), low: Any = 0.0, high: Any = 1.0, dtype: Any = dtypes.float32) -> Tensor:
-        """Uniform on ``[low, high)``: 24 random bits for float32, 53 for float64.
+        """Uniform on ``[low, high)``: 24 random bits for float32, 53 for float64, 8 for bfloat16.
 
         Args:
             shape: shape of the draw.
             low: lower end.
-            high: upper end.
+            high: upper end, above ``low``.
             dtype: a floating dtype.
+
+        Raises:
+            ArgumentError: ``low`` is not below ``high``.
+            DTypeError: no floating dtype.
         """
-        unit = self._unit(as_shape("uniform", shape), _floating("uniform", dtype))
-        return unit if (low, high) == (0.0, 1.0) else unit * (high - low) + low
+        sizes, wanted = as_shape("uniform", shape), _floating("uniform", dtype)
+        if _plain(low) and _plain(high) and not low < high:
+            raise ArgumentError(f"uniform: expected low < high, got low={low} and high={high}.")
+        unit = self._unit(sizes, wanted)
+        if _plain(low) and _plain(high) and (low, high) == (0.0, 1.0):
+            return unit
+        out = unit * (high - low) + low
+        return e.where(out < high, out, low)  # rounding can reach the upper end
 
     def _unit(self, shape: tuple[int, ...], dtype: Any, half: bool = False) -> Tensor:
-        """Uniform on [0, 1) in steps of 2**-24 (2**-53); ``half`` moves it half a step up, so that 0 cannot occur."""
+        """Uniform on [0, 1) in equal steps; with ``half`` on their middles, so that neither 0 nor 1 can occur.
+
+        Every value is exact in ``dtype``: half a step needs one bit, which is taken from the random ones.
+        """
         state, offset = self.next_state(), 0.5 if half else 0.0
+        bits = {"bfloat16": 8, "float32": 24, "float64": 53}[dtype.name] - half
         high = random_bits(state, shape=shape, word=0)
         if dtype is not dtypes.float64:
-            unit = (e.astype(high >> 8, dtypes.float32) + offset) * 2.0**-24
-            return e.astype(unit, dtype)
+            return (e.astype(high >> (32 - bits), dtype) + offset) * 2.0**-bits
         low = random_bits(state, shape=shape, word=1)
-        return (e.astype(high >> 5, dtype) * 2.0**26 + e.astype(low >> 6, dtype) + offset) * 2.0**-53
+        return (e.astype(high >> (58 - bits), dtype) * 2.0**26 + e.astype(low >> 6, dtype) + offset) * 2.0**-bits
 
     def normal(self, shape: Any = (), mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = dtypes.float32) -> Tensor:
         """Normal with the given mean and standard deviation.
@@ -97,13 +110,18 @@ class Generator:
         Args:
             shape: shape of the draw.
             mean: the mean.
-            stddev: the standard deviation.
+            stddev: the standard deviation, not negative.
             dtype: a floating dtype.
+
+        Raises:
+            ArgumentError: a negative standard deviation.
+            DTypeError: no floating dtype.
         """
-        wanted = _floating("normal", dtype)
-        wide = dtypes.float64 if wanted is dtypes.float64 else dtypes.float32
-        z = inverse_normal(self._unit(as_shape("normal", shape), wide, half=True))
-        return e.astype(z if (mean, stddev) == (0.0, 1.0) else z * stddev + mean, wanted)
+        sizes, wanted = as_shape("normal", shape), _floating("normal", dtype)
+        _check_spread("normal", stddev)
+        z = inverse_normal(self._unit(sizes, _wide(wanted), half=True))
+        plain = _plain(mean) and _plain(stddev) and (mean, stddev) == (0.0, 1.0)
+        return e.astype(z if plain else z * stddev + mean, wanted)
 
     def truncated_normal(
         self, shape: Any = (), mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = dtypes.float32
@@ -113,13 +131,17 @@ class Generator:
         Args:
             shape: shape of the draw.
             mean: the mean before truncation.
-            stddev: the standard deviation before truncation.
+            stddev: the standard deviation before truncation, not negative.
             dtype: a floating dtype.
+
+        Raises:
+            ArgumentError: a negative standard deviation.
+            DTypeError: no floating dtype.
         """
-        wanted = _floating("truncated_normal", dtype)
-        wide = dtypes.float64 if wanted is dtypes.float64 else dtypes.float32
+        sizes, wanted = as_shape("truncated_normal", shape), _floating("truncated_normal", dtype)
+        _check_spread("truncated_normal", stddev)
         tail = 0.022750131948179195  # the normal probability of lying below -2
-        u = self._unit(as_shape("truncated_normal", shape), wide, half=True)
+        u = self._unit(sizes, _wide(wanted), half=True)
         z = e.clip(inverse_normal(u * (1 - 2 * tail) + tail), -2.0, 2.0)
         return e.astype(z * stddev + mean, wanted)
 
@@ -128,9 +150,15 @@ class Generator:
 
         Args:
             shape: shape of the draw.
-            p: the probability.
+            p: the probability, from 0 to 1.
+
+        Raises:
+            ArgumentError: no probability.
         """
-        return self._unit(as_shape("bernoulli", shape), dtypes.float32) < p
+        sizes = as_shape("bernoulli", shape)
+        if _plain(p) and not 0 <= p <= 1:
+            raise ArgumentError(f"bernoulli: expected a probability from 0 to 1, got {p}.")
+        return self._unit(sizes, dtypes.float32) < p
 
     def randint(self, shape: Any, low: int, high: int, dtype: Any = dtypes.int64) -> Tensor:
         """Integers from ``[low, high)``, for ranges up to 2**31 (the bias is below 2**-21).
@@ -139,31 +167,52 @@ class Generator:
             shape: shape of the draw.
             low: smallest value.
             high: one more than the largest.
-            dtype: an integer dtype.
+            dtype: an integer dtype that holds them.
 
         Raises:
-            ArgumentError: an empty or too wide range.
+            ArgumentError: an empty or too wide range, or one that the dtype does not hold.
+            DTypeError: no integer dtype.
         """
+        sizes, wanted = as_shape("randint", shape), as_dtype(dtype)
+        for value in (low, high):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise ArgumentError(f"randint: expected integers, got {describe(value)}.")
         if not 0 < high - low <= 2**31:
             raise ArgumentError(f"randint: expected 0 < high - low <= 2**31, got low={low} and high={high}.")
-        unit = self._unit(as_shape("randint", shape), dtypes.float64)
-        return e.astype(e.astype(e.floor(unit * float(high - low)), dtypes.int64) + low, dtype)
+        info = iinfo(wanted)
+        if low < info.min or high - 1 > info.max:
+            raise ArgumentError(f"randint: {wanted} does not hold the numbers from {low} to {high - 1}.")
+        unit = self._unit(sizes, dtypes.float64)
+        return e.astype(e.astype(e.floor(unit * float(high - low)), dtypes.int64) + int(low), wanted)
 
     def permutation(self, n: int) -> Tensor:
         """The numbers 0 to n - 1 in random order (drawn outside compiled functions).
 
-        Each number gets 64 random bits (Philox-4x64 of seed and stream); sorting by them gives the order. The lowest
-        bits are replaced by the number itself, so no two are equal and a plain sort carries the numbers along.
-
         Args:
             n: how many.
+
+        Raises:
+            ArgumentError: no non-negative integer.
         """
-        seed, stream = self.next_state()._concrete("permutation").tolist()
-        bits = np.uint64(max(n - 1, 1).bit_length())
-        keys = np.random.Philox(key=seed, counter=[0, 0, stream, 0]).random_raw(n)
-        keys = (keys << bits) | np.arange(n, dtype=np.uint64)
-        keys.sort()
-        return as_tensor((keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64))
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise ArgumentError(f"permutation: expected a non-negative integer, got {describe(n)}.")
+        keys = random_bits(self.next_state(), shape=(int(n),), word=0)
+        order = np.argsort(keys._concrete("permutation"), kind="stable")
+        return Tensor._wrap(order.astype(np.int64, copy=False), dtypes.int64)
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating)
+
+
+def _check_spread(name: str, stddev: Any) -> None:
+    if _plain(stddev) and not stddev >= 0:
+        raise ArgumentError(f"{name}: expected a standard deviation of at least 0, got {stddev}.")
+
+
+def _wide(dtype: Any) -> Any:
+    """The dtype in which draws for ``dtype`` are computed."""
+    return dtypes.float64 if dtype is dtypes.float64 else dtypes.float32
 
 
 def _floating(name: str, dtype: Any) -> Any:
@@ -227,18 +276,25 @@ def _plain_log(x: Tensor) -> Tensor:
     return e.astype(k, dtypes.float32) * 0.6931471805599453 + s * series
 
 
-def inverse_normal(u: Tensor) -> Tensor:
+def inverse_normal(u: Any) -> Tensor:
     """The value below which a standard normal falls with probability u, for u strictly between 0 and 1.
+
+    Float32 reaches to 2**-32 from either end.
 
     Args:
         u: probabilities, float32 or float64.
 
+    Raises:
+        DTypeError: another dtype.
+
     Example:
         >>> import ranvier as rv
-        >>> from ranvier.random import inverse_normal
-        >>> round(inverse_normal(rv.tensor(0.975)).item(), 4)
+        >>> round(rv.random.inverse_normal(rv.tensor(0.975)).item(), 4)
         1.96
     """
+    u = as_tensor(u)
+    if u.dtype not in (dtypes.float32, dtypes.float64):
+        raise DTypeError(f"inverse_normal: expected float32 or float64, got {u.dtype}.")
     double = u.dtype is dtypes.float64
     q = u - 0.5
     middle = q * _ratio(0.180625 - q * q, _MIDDLE64 if double else _MIDDLE32)

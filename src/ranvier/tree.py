@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ranvier.errors import ArgumentError
+
 __all__ = ["flatten", "unflatten"]
 
 _LEAF = object()
@@ -15,6 +17,9 @@ def flatten(nest: Any) -> tuple[list[Any], Any]:
 
     Args:
         nest: lists, tuples and dictionaries (taken in sorted key order); None holds no leaf; all else is a leaf.
+
+    Raises:
+        ArgumentError: a dictionary whose keys cannot be sorted.
     """
     leaves: list[Any] = []
 
@@ -22,7 +27,12 @@ def flatten(nest: Any) -> tuple[list[Any], Any]:
         if isinstance(value, list | tuple):
             return type(value), tuple(walk(v) for v in value)
         if isinstance(value, dict):
-            keys = tuple(sorted(value))
+            try:
+                keys = tuple(sorted(value))
+            except TypeError:
+                raise ArgumentError(
+                    f"a dictionary of tensors needs keys that can be sorted, got {list(value)}; use strings."
+                ) from None
             return dict, keys, tuple(walk(value[k]) for k in keys)
         if value is None:
             return None

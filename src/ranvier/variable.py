@@ -8,17 +8,16 @@ memory; the plain NumPy value is fetched back only when somebody asks for it.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, Protocol
 
 import numpy as np
 
-from ranvier import dtypes
-from ranvier.dtypes import round_bfloat16
-from ranvier.errors import ArgumentError, DTypeError, ShapeError
+from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
 from ranvier.ops.table import state
-from ranvier.tensor import Node, Tensor, as_tensor, tensor
+from ranvier.tensor import Node, Tensor, _is_python, as_tensor, tensor
 
-__all__ = ["Variable"]
+__all__ = ["Home", "Variable"]
 
 _numbers = itertools.count()
 
@@ -30,14 +29,44 @@ class Home(Protocol):
         """The current value as a plain array."""
 
 
+def _forwarded(name: str) -> Any:
+    """A method that applies the tensor's method of that name to the current value."""
+    method = getattr(Tensor, name)
+    return lambda self, *others: method(self._read(), *others)
+
+
+def _arithmetic(name: str) -> tuple[Any, Any, Any]:
+    """An operator, its reflection, and its in-place form, which assigns."""
+    method = getattr(Tensor, f"__{name}__")
+
+    def changed(self: Variable, other: Any) -> Variable:
+        self.assign(method(self._read(), other))
+        return self
+
+    return _forwarded(f"__{name}__"), _forwarded(f"__r{name}__"), changed
+
+
 class Variable:
     """A named, mutable tensor.
+
+    Operators, indexing and the methods of tensors work on the current value. Only ``==`` and ``!=`` between two
+    variables ask whether they are the same variable, so that variables can be found in lists and be keys of
+    dictionaries; compare values with ``a.value == b.value``. ``w += x`` and the like change the variable itself.
 
     Args:
         value: initial value.
         name: its name in errors, files and summaries.
-        trainable: whether gradients are taken by it.
+        trainable: whether gradients are taken by it; False for integers.
         dtype: dtype; by default that of the value.
+
+    Attributes:
+        name: its name.
+        shape: the size of each axis.
+        dtype: the data type.
+        grad: what ``backward`` has added up so far, or None.
+
+    Raises:
+        ArgumentError: made inside a compiled function from a value that is not known yet.
 
     Example:
         >>> import ranvier as rv
@@ -56,6 +85,8 @@ class Variable:
             raise ArgumentError(
                 "Variable: the initial value must be concrete; make variables outside compiled functions."
             )
+        if name is not None and not isinstance(name, str):
+            raise ArgumentError(f"Variable: expected name to be a string, got {describe(name)}.")
         self.name = name if name is not None else f"variable_{next(_numbers)}"
         self.shape, self.dtype = made.shape, made.dtype
         self.grad: Tensor | None = None
@@ -106,7 +137,7 @@ class Variable:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     def assign(self, value: Any) -> None:
         """Replace the value.
@@ -117,24 +148,24 @@ class Variable:
         Raises:
             ShapeError: another shape.
             DTypeError: a floating value for an integer variable.
+            ArgumentError: a Python integer that the dtype cannot hold.
         """
-        t = as_tensor(value)
+        t = as_tensor(value, self.dtype)
         if t.shape != self.shape:
             raise ShapeError(f"variable {self.name!r}: expected a value of shape {self.shape}, got {t.shape}.")
         if t.dtype is not self.dtype:
             if t.dtype.is_float and not self.dtype.is_float:
                 raise DTypeError(f"variable {self.name!r}: expected a {self.dtype} value, got {t.dtype}; use astype.")
-            t = t.astype(self.dtype)
+            t = tensor(value, self.dtype) if _is_python(value) else t.astype(self.dtype)
         if state.trace is not None:
             state.trace.assign(self, t)
             return
-        data = np.array(t._concrete(f"variable {self.name!r}: assignment"))
-        self._set(round_bfloat16(data) if self.dtype is dtypes.bfloat16 else data)
+        self._set(np.array(t._concrete(f"variable {self.name!r}: assignment")))
         if self._home is not None:
             self._home.stale = True
 
     def assign_add(self, value: Any) -> None:
-        """Add to the value.
+        """Add to the value; ``variable += value`` does the same.
 
         Args:
             value: what to add; broadcasts to the variable's shape.
@@ -142,7 +173,7 @@ class Variable:
         self.assign(self._read() + value)
 
     def assign_sub(self, value: Any) -> None:
-        """Subtract from the value.
+        """Subtract from the value; ``variable -= value`` does the same.
 
         Args:
             value: what to subtract; broadcasts to the variable's shape.
@@ -166,30 +197,37 @@ class Variable:
             raise AttributeError(name)
         return getattr(self._read(), name)
 
-    def __getitem__(self, key: Any) -> Tensor:
-        return self._read()[key]
+    # Python looks operators up on the class, so each is forwarded to the current value here.
+    __add__, __radd__, __iadd__ = _arithmetic("add")
+    __sub__, __rsub__, __isub__ = _arithmetic("sub")
+    __mul__, __rmul__, __imul__ = _arithmetic("mul")
+    __truediv__, __rtruediv__, __itruediv__ = _arithmetic("truediv")
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _arithmetic("floordiv")
+    __mod__, __rmod__, __imod__ = _arithmetic("mod")
+    __pow__, __rpow__, __ipow__ = _arithmetic("pow")
+    __matmul__, __rmatmul__, __imatmul__ = _arithmetic("matmul")
+    __and__, __rand__, __iand__ = _arithmetic("and")
+    __or__, __ror__, __ior__ = _arithmetic("or")
+    __xor__, __rxor__, __ixor__ = _arithmetic("xor")
+    __lshift__, __rlshift__, __ilshift__ = _arithmetic("lshift")
+    __rshift__, __rrshift__, __irshift__ = _arithmetic("rshift")
+    __neg__, __pos__, __abs__, __invert__ = map(_forwarded, ("__neg__", "__pos__", "__abs__", "__invert__"))
+    __lt__, __le__, __gt__, __ge__ = map(_forwarded, ("__lt__", "__le__", "__gt__", "__ge__"))
+    __getitem__, __len__, __iter__ = map(_forwarded, ("__getitem__", "__len__", "__iter__"))
+    __contains__, __bool__ = map(_forwarded, ("__contains__", "__bool__"))
+    __float__, __int__, __complex__ = map(_forwarded, ("__float__", "__int__", "__complex__"))
+    __index__, __array_namespace__ = map(_forwarded, ("__index__", "__array_namespace__"))
+    __dlpack_device__ = _forwarded("__dlpack_device__")
 
-    def __len__(self) -> int:
-        return len(self._read())
+    def __eq__(self, other: Any) -> Any:
+        return self is other if isinstance(other, Variable) else self._read() == other
 
-    def __bool__(self) -> bool:
-        return bool(self._read())
+    def __ne__(self, other: Any) -> Any:
+        return self is not other if isinstance(other, Variable) else self._read() != other
 
-    def __float__(self) -> float:
-        return float(self._read())
+    def __hash__(self) -> int:
+        return id(self)
 
-    def __int__(self) -> int:
-        return int(self._read())
-
-
-def _operator(name: str) -> Any:
-    method = getattr(Tensor, name)
-    return lambda self, *others: method(self._read(), *others)
-
-
-# Python looks operators up on the class, so each is forwarded to the current value by name.
-for _name in (
-    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg pos abs "
-    "invert and or xor lt le gt ge"
-).split():
-    setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and worker processes get the value; the memory that compiled functions keep stays here.
+        return Variable, (self.numpy(), self.name, self._trainable, self.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,18 @@ import numpy as np
 from ranvier import dtypes
 from ranvier.dtypes import as_dtype, round_bfloat16
 from ranvier.errors import ArgumentError, describe
-from ranvier.ops import elementwise as e
+from ranvier.ops.elementwise import astype
 from ranvier.ops.shape import as_shape, broadcast_to
 from ranvier.ops.table import require_memory
 from ranvier.tensor import Tensor, _from_array, as_tensor, tensor
 
 __all__ = [
-    "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "full", "linspace", "ones", "zeros",
+    "arange", "asarray", "e", "empty", "empty_like", "eye", "from_dlpack", "full", "inf", "linspace", "nan", "newaxis",
+    "ones", "pi", "zeros",
 ]  # fmt: skip
+
+# The constants of the array-API standard.
+e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
 
 
 def _wrap(data: np.ndarray, dtype: Any) -> Tensor:
@@ -32,7 +37,7 @@ def _filled(name: str, shape: Any, value: Any, dtype: Any) -> Tensor:
     sizes, wanted = as_shape(name, shape), as_dtype(dtype)
     require_memory(name, sizes, wanted)
     if type(value) not in (int, float, bool):
-        return broadcast_to(e.astype(as_tensor(value), wanted), sizes)
+        return broadcast_to(astype(as_tensor(value), wanted), sizes)
     one = tensor(value, wanted)._data
     return Tensor._wrap(np.full(sizes, one, wanted.numpy), wanted)
 
@@ -173,7 +178,7 @@ def eye(n: int, m: int | None = None, dtype: Any = dtypes.float32, k: int = 0) -
     """
     sizes, wanted = as_shape("eye", (n, n if m is None else m)), as_dtype(dtype)
     require_memory("eye", sizes, wanted)
-    return Tensor._wrap(np.eye(*sizes, k=int(_number("eye", k)), dtype=wanted.numpy), wanted)
+    return Tensor._wrap(np.eye(sizes[0], sizes[1], k=int(_number("eye", k)), dtype=wanted.numpy), wanted)
 
 
 def asarray(value: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
@@ -189,7 +194,7 @@ def asarray(value: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
     """
     if copy is not False or isinstance(value, Tensor) or hasattr(value, "_read"):
         made = tensor(value, dtype)
-        return made if dtype is None or made.dtype is as_dtype(dtype) else e.astype(made, dtype)
+        return made if dtype is None or made.dtype is as_dtype(dtype) else astype(made, dtype)
     holder = hasattr(value, "__array__")
     array = np.asarray(np.from_dlpack(value) if not holder and hasattr(value, "__dlpack__") else value)
     shared = _from_array(array, copy=False)

@@ -82,22 +82,21 @@ def _scatter_infer(inputs: Sequence[Tensor], axis: int) -> Aval:
     return Aval(base.shape, base.dtype)
 
 
-_ROWS = [  # integer indices into axis 0, into axis 1, of no axes, and none at all
-    ((5, 3), lambda rng: np.array([0, 4, 4, 2]), 0),
-    ((2, 5), lambda rng: np.array([[1, 0], [3, 3]]), 1),
-    ((4, 3), lambda rng: np.array(2), 0),
-    ((4, 3), lambda rng: np.zeros(0, np.int64), 0),
+_ROWS: list[tuple[tuple[int, ...], np.ndarray, int]] = [  # indices into axis 0, axis 1, of no axes, and none at all
+    ((5, 3), np.array([0, 4, 4, 2]), 0),
+    ((2, 5), np.array([[1, 0], [3, 3]]), 1),
+    ((4, 3), np.array(2), 0),
+    ((4, 3), np.zeros(0, np.int64), 0),
 ]
 
 
 def _take_samples(rng: np.random.Generator) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    return [((rng.normal(size=shape), index(rng)), {"axis": axis}) for shape, index, axis in _ROWS]
+    return [((rng.normal(size=shape), where), {"axis": axis}) for shape, where, axis in _ROWS]
 
 
 def _scatter_samples(rng: np.random.Generator) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
     out = []
-    for shape, index, axis in _ROWS:
-        where = index(rng)
+    for shape, where, axis in _ROWS:
         updates = rng.normal(size=shape[:axis] + where.shape + shape[axis + 1 :])
         out.append(((rng.normal(size=shape), where, updates), {"axis": axis}))
     return out

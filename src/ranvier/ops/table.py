@@ -106,6 +106,7 @@ class Op:
         family: elementwise, reduce, shape, contraction, index, random or control.
         arity: number of inputs; -1 for any.
         broadcasts: inputs of different shapes broadcast; the differentiator undoes it in one place.
+        joint: the one rule gives the cotangents of all inputs at once, as a sequence.
         doc: the docstring of the op as users see it.
         domain: elementwise: where its sample inputs are drawn from.
         kinds: which dtypes its first input may have ("bool", "int", "float").
@@ -124,6 +125,7 @@ class Op:
         no_gradient: str = "",
         arity: int = 1,
         broadcasts: bool = False,
+        joint: bool = False,
         doc: str = "",
         domain: tuple[float, float] = (-2.0, 2.0),
         kinds: str = "bool int float",
@@ -132,6 +134,7 @@ class Op:
     ):
         self.name, self.reference, self.infer, self.vjps = name, reference, infer, tuple(vjps)
         self.family, self.no_gradient, self.arity, self.broadcasts = family, no_gradient, arity, broadcasts
+        self.joint = joint
         self.domain, self.kinds, self.samples, self.errors = domain, kinds, samples, tuple(errors)
         words = kinds.split()
         self.accepted = frozenset([*words, "uint"] if "int" in words else words)  # kinds as DType.kind spells them
@@ -196,7 +199,10 @@ def _record(op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor
             f"{op.name}: a traced tensor was used after its function had been compiled. It has left the "
             "function through a global, an attribute or a closure; return it instead."
         )
-    return state.trace.record(op, inputs, attrs)
+    made = state.trace.record(op, inputs, attrs)
+    if not state.recording and op.vjps and made._dtype.is_float:
+        made = state.trace.record(TABLE["stop_gradient"], (made,), {})  # no_grad means the same in a trace
+    return made
 
 
 # -- rules shared by many ops -------------------------------------------------------------------------------------
