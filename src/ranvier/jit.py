@@ -24,7 +24,7 @@ from ranvier.errors import ArgumentError, TraceError
 from ranvier.ops.table import state
 from ranvier.tensor import Tensor, as_tensor
 
-__all__ = ["Jitted", "jit"]
+__all__ = ["Jitted", "Specialisation", "jit"]
 
 _STATIC = (bool, str, type(None))
 
@@ -74,7 +74,7 @@ class Jitted:
                 key.append(x)
                 continue
             try:
-                t = as_tensor(x)
+                t = as_tensor(x, copy=False)  # read within this call only
             except TypeError as error:
                 if not callable(x):
                     raise

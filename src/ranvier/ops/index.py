@@ -327,6 +327,8 @@ def one_hot(indices: Any, num_classes: int, dtype: Any = dtypes.float32) -> Tens
 
 def getitem(x: Tensor, key: Any) -> Tensor:
     """``x[key]`` with NumPy's meaning: integers, slices, ``...``, None, integer arrays and (eagerly) boolean masks."""
+    if type(key) is int and x._shape:  # the usual case, without detours
+        return _row(x, key)
     keys = [_plain_key(k) for k in (key if isinstance(key, tuple) else (key,))]
     used = sum([_axes_used(k) for k in keys])
     if used > x.ndim:
@@ -339,6 +341,15 @@ def getitem(x: Tensor, key: Any) -> Tensor:
         for part in [slice(None)] * (x.ndim - used) if k is Ellipsis else [k]:
             region.add(position, part)
     return region.read()
+
+
+def _row(x: Tensor, k: int) -> Tensor:
+    n, *rest = x._shape
+    if not -n <= k < n:
+        raise IndexRangeError(f"indexing: index {k} is out of range for axis 0 of size {n}.")
+    nothing, steps = (0,) * len(rest), (1,) * len(x._shape)
+    bounds = {"starts": (k % n, *nothing), "stops": (k % n + 1, *rest), "steps": steps}
+    return s.reshape(apply(s.slice_op, (x,), bounds), tuple(rest))
 
 
 def _plain_key(k: Any) -> Any:
