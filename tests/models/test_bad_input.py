@@ -138,6 +138,7 @@ def test_weights_of_samples() -> None:
         (changed(X.astype(object), (2, 1), None), DTypeError, "object data of shape (8, 3) with None in column 1."),
         (X.astype(complex), DTypeError, "fit: expected numbers in x, got complex data of shape (8, 3). Give real and"),
         (np.zeros((8, 3), "M8[D]"), DTypeError, "fit: expected numbers in x, got date data of shape (8, 3)"),
+        (np.ma.masked_less(X, 0.1), DataError, "fit: x is a masked array with values missing. Fill them first"),
         ([[1, 2, 3], [1, 2]] * 4, ShapeError, "fit: the rows of x have different lengths; make them equal"),
         (
             np.ones((8, 5)), ShapeError,
@@ -232,6 +233,18 @@ def test_huge_but_finite_data_is_no_nan() -> None:
     from ranvier.models.data_adapter import check_finite
 
     check_finite("fit", "x", np.full((4, 2), 3e38, np.float32), "error")  # the sum overflows, the values are fine
+
+
+def test_numbers_too_large_for_float32() -> None:
+    refuses(
+        network(), DataError, "x holds infinity in column 0 (row 2)", x=changed(X.astype(float), (2, 0), 1e300),
+        check_data="error",
+    )  # fmt: skip
+
+
+def test_targets_of_nothing_but_nan() -> None:
+    refuses(network(1, "sigmoid", "binary_crossentropy"), DataError, "y holds NaN in column 0 (row 0), and 7 more",
+            y=np.full(8, np.nan), check_data="error")  # fmt: skip
 
 
 # -- compile ------------------------------------------------------------------------------------------------------

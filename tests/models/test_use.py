@@ -224,3 +224,14 @@ def test_a_layer_that_does_not_fit_is_not_added() -> None:
         model.add(rv.layers.Reshape((7,)))
     assert len(model.layers) == 2
     assert model.predict(np.ones((1, 4))).shape == (1, 3)
+
+
+def test_explain_names_the_layers(rng: np.random.Generator) -> None:
+    model = small("softmax")
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    before = model.get_weights()
+    text = model.explain(rng.normal(size=(20, 4)), rng.integers(0, 3, 20), batch_size=8)
+    assert model.layers[0].name in text
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+    with pytest.raises(rv.errors.ArgumentError, match="explain: expected batch_size to be a positive integer, got 0"):
+        model.explain(rng.normal(size=(20, 4)), rng.integers(0, 3, 20), batch_size=0)

@@ -79,8 +79,12 @@ def _to_array(who: str, name: str, value: Any) -> np.ndarray:
     """Any array-like as a NumPy array of numbers."""
     if value is None:
         raise ArgumentError(f"{who}: expected {name} to be an array, got None.")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(
+            f"{who}: {name} is a masked array with values missing. Fill them first, with {name}.filled(...)."
+        )
     if isinstance(value, np.ndarray):
-        array = value
+        array = np.asarray(value)
     elif isinstance(value, Tensor):
         array = value.numpy()
     else:
@@ -163,7 +167,13 @@ def as_inputs(who: str, x: Any, dtype: DType, keep_integers: bool = False) -> np
     wanted = np.dtype(np.int64) if keep_integers and array.dtype.kind in "iu" else dtype.numpy
     if keep_integers and array.dtype.kind == "b":
         wanted = np.dtype(np.bool_)
-    return np.ascontiguousarray(array, wanted)
+    return _cast(array, wanted)
+
+
+def _cast(array: np.ndarray, wanted: np.dtype) -> np.ndarray:
+    """Contiguous and of the wanted dtype, without a copy if it is so already. Too large numbers become infinity."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, wanted)
 
 
 # -- targets ------------------------------------------------------------------------------------------------------
@@ -184,13 +194,13 @@ def as_targets(who: str, y: Any, kind: str, output: tuple[int | None, ...], laye
     _refuse_empty(who, "y", array)
     if kind == "free":
         wanted = dtype.numpy if array.dtype.kind == "f" else np.dtype(np.bool_ if array.dtype.kind == "b" else np.int64)
-        return np.ascontiguousarray(array, wanted)
+        return _cast(array, wanted)
     if kind == "sparse":
         return _labels(who, array, output, layer)
     shape = tuple(n for n in output[1:])
     if array.shape[1:] != shape:
         array = _reshaped(who, array, shape, kind, layer)
-    out = np.ascontiguousarray(array, dtype.numpy)
+    out = _cast(array, dtype.numpy)
     if kind in ("binary", "categorical"):
         _refuse_improbable(who, out, kind, layer)
     return out
@@ -250,7 +260,7 @@ def _reshaped(who: str, array: np.ndarray, shape: tuple[int | None, ...], kind: 
 
 
 def _refuse_improbable(who: str, y: np.ndarray, kind: str, layer: str) -> None:
-    low, high = float(np.nanmin(y)), float(np.nanmax(y))
+    low, high = float(np.fmin.reduce(y, axis=None)), float(np.fmax.reduce(y, axis=None))  # NaN is passed over
     if low < 0 or high > 1:
         bad = low if low < 0 else high
         row = int(np.argwhere(y == y.dtype.type(bad))[0][0])
@@ -280,7 +290,7 @@ def as_weights(who: str, sample_weight: Any, rows: int) -> np.ndarray | None:
             f"{who}: expected one sample weight for each of the {rows} samples, shape ({rows},), got shape "
             f"{array.shape}."
         )
-    out = np.ascontiguousarray(array, np.float32)
+    out = _cast(array, np.dtype(np.float32))
     if not np.isfinite(out).all() or out.min() < 0:
         row = int(np.flatnonzero(~(np.isfinite(out) & (out >= 0)))[0])
         raise DataError(f"{who}: expected sample weights to be finite and not negative, got {out[row]:g} in row {row}.")

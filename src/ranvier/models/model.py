@@ -442,6 +442,25 @@ class Model(Layer):
         text = summary.summary_text(self)
         (print if print_fn is None else print_fn)(text)
 
+    def explain(self, x: Any, y: Any, batch_size: int = 32) -> str:
+        """The plan that one training step is compiled to: its kernels, what they fuse, their cost.
+
+        Args:
+            x: samples, as for ``fit``; only their shape and number matter.
+            y: targets.
+            batch_size: samples per step.
+
+        Raises:
+            ArgumentError: the model is not compiled.
+
+        Example:
+            >>> model = rv.Sequential([rv.layers.Dense(1)])
+            >>> model.compile("sgd", "mse")
+            >>> "# optimizer" in model.explain([[0.0], [1.0]], [0.0, 1.0])
+            True
+        """
+        return training.explain(self, x, y, batch_size)
+
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Write weights, structure, input signature, and how the model was compiled, to one file.
 

@@ -16,14 +16,14 @@ from ranvier.errors import ArgumentError, NonFiniteError, describe
 from ranvier.models import evaluation
 from ranvier.models.building import all_or_nothing
 from ranvier.models.compiled import Compiled
-from ranvier.models.data_adapter import Data, checked_count, warn
+from ranvier.models.data_adapter import Data, as_weights, checked_count, warn
 from ranvier.models.engine import Segment
 from ranvier.models.preparing import prepare, triple
 from ranvier.models.progress import Progress, checked_verbose
 from ranvier.models.running import Interrupts, chunks
 from ranvier.variable import Variable
 
-__all__ = ["Settings", "fit", "train_on_batch"]
+__all__ = ["Settings", "explain", "fit", "train_on_batch"]
 
 SNAPSHOT_SHARE = 0.01  # of the training time at most goes into copies of the weights
 NAN_HINT = "Try a smaller learning rate, clipnorm=1.0 in the optimizer, or look for extreme values in the data."
@@ -104,8 +104,8 @@ def _data(model: Any, compiled: Compiled, x: Any, y: Any, s: Settings) -> tuple[
     at = split_point(data.rows, split, "fit")
     held = data.part(at, data.rows)
     if s.class_weight is not None:  # class weights are for training only
-        weights = None if s.sample_weight is None else np.ascontiguousarray(s.sample_weight, np.float32)[at:]
-        held = held._replace(weights=weights)
+        weights = as_weights("fit", s.sample_weight, data.rows)
+        held = held._replace(weights=None if weights is None else weights[at:])
     return data.part(0, at), held
 
 
@@ -151,10 +151,11 @@ class _Fit:
         self.model, self.compiled, self.data, self.validation = model, compiled, data, validation
         self.settings, self.callbacks, self.history = settings, callbacks, history
         self.clock = model._keeper.engine.training
-        self.segments = model._keeper.engine.segments(compiled, data.rows, settings.batch_size, training=True)
+        self.size = min(settings.batch_size, data.rows)
+        self.segments = model._keeper.engine.segments(compiled, data.rows, self.size, training=True)
         self.single = callbacks.wants_batches
         self.order: np.ndarray | None = None
-        self.progress = Progress(settings.verbose, settings.epochs, data.rows, settings.batch_size)
+        self.progress = Progress(settings.verbose, settings.epochs, data.rows, self.size)
         self.interrupts = Interrupts()
         self.snapshot = _Snapshot(model, compiled)
         engine = model._keeper.engine
@@ -192,7 +193,7 @@ class _Fit:
         self.snapshot.take()
         self.clock.reset()
         compiled.reset()
-        self.order = batch_order(self.data.rows, s.batch_size, bool(s.shuffle), self.order)
+        self.order = batch_order(self.data.rows, self.size, bool(s.shuffle), self.order)
         if not self.steps(epoch):
             return None
         logs = compiled.results()
@@ -251,7 +252,7 @@ class _Fit:
         self.history.stopped_by = "nan"
         kept = self.snapshot.restore()
         assert self.order is not None
-        size = self.settings.batch_size
+        size = self.size
         rows = self.order[step * size : min((step + 1) * size, self.data.rows)]
         message = (
             f"fit: the loss became NaN or infinite at step {step + 1} of epoch {epoch + 1}. {kept} "
@@ -323,8 +324,23 @@ def train_on_batch(model: Any, x: Any, y: Any, sample_weight: Any, class_weight:
         engine.training.reset()
         segment = engine.segments(compiled, data.rows, data.rows, training=True)[0]
         segment.bind(data.x, data.y, np.arange(data.rows), data.weights)
-        bad = segment.run(1)
+        with Interrupts() as interrupts:
+            bad = segment.run(1)
         segment.release()
+        if interrupts.seen:
+            raise KeyboardInterrupt
         if bad >= 0:
             raise NonFiniteError(f"train_on_batch: the loss is NaN or infinite; nothing was changed. {NAN_HINT}")
         return evaluation.returned(compiled.results(), return_dict)
+
+
+def explain(model: Any, x: Any, y: Any, batch_size: Any) -> str:
+    """The plan of a training step; see :meth:`ranvier.Model.explain`."""
+    compiled = model._compiled("explain")
+    size = checked_count("explain", "batch_size", batch_size)
+    with alone(model, "explain"), all_or_nothing(model):
+        data = prepare("explain", model, compiled, x, y, None)
+        _ready(model, compiled)
+        size = min(size, data.rows)
+        segment = model._keeper.engine.segments(compiled, data.rows, size, training=True)[0]
+        return segment.step.explain(data.x, data.y, batch_order(data.rows, size, shuffle=False), data.weights)
