@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ranvier import config, tree
-from ranvier.compiler.execute import NativeExecutor, machine
+from ranvier.compiler.execute import NativeExecutor
 from ranvier.compiler.graph import Graph, format_graph
+from ranvier.compiler.machine import machine
 from ranvier.compiler.pipeline import stages
 from ranvier.compiler.reference import ReferenceExecutor
 from ranvier.compiler.trace import trace

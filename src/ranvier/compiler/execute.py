@@ -7,7 +7,6 @@ so their addresses are patched into the program's tables before each run; everyt
 from __future__ import annotations
 
 import ctypes
-import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -19,11 +18,9 @@ from ranvier.compiler.bind import Memory, Program, all_kernels, make_program, se
 from ranvier.compiler.explain import explain_plan, profile_plan
 from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.kernel import Callback
-from ranvier.compiler.native.cache import ObjectCache, default_directory
-from ranvier.compiler.native.engine import KernelStore
+from ranvier.compiler.machine import machine
 from ranvier.compiler.native.memory import available_bytes
-from ranvier.compiler.native.runtime import CALLBACK, Runtime, default_threads
-from ranvier.compiler.native.target import Isa, host_isa
+from ranvier.compiler.native.runtime import CALLBACK, default_threads
 from ranvier.compiler.passes.copies import extent
 from ranvier.compiler.pipeline import compile_plan
 from ranvier.compiler.plan import Plan
@@ -31,26 +28,9 @@ from ranvier.compiler.storage import Home, from_memory, to_memory
 from ranvier.compiler.views import view
 from ranvier.errors import InternalError, ResourceError
 
-__all__ = ["NativeExecutor", "machine"]
+__all__ = ["NativeExecutor"]
 
 _PARALLEL_SECONDS = 40e-6  # steps that take less run on one thread: waking and waiting cost more
-
-
-class Machine:
-    """What all compiled functions of the process share for one instruction set: kernels and the driver."""
-
-    def __init__(self, isa: Isa):
-        directory = config.get("cache_dir") or default_directory(config.environment())
-        cache = ObjectCache(directory, config.get("cache_mb") << 20) if config.get("cache") and directory else None
-        self.isa = isa
-        self.store = KernelStore(isa, cache)
-        self.runtime = Runtime(isa, self.store)
-
-
-@functools.cache
-def machine(setting: str) -> Machine:
-    """The shared machine for an ``isa`` setting."""
-    return Machine(host_isa(setting))
 
 
 class NativeExecutor:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ranvier.compiler.kernel import Callback, Control
+from ranvier.compiler.measure import measure_peak
 from ranvier.compiler.plan import Plan, step_cost
 
 __all__ = ["explain_plan", "profile_plan", "roofline"]
@@ -18,8 +19,6 @@ __all__ = ["explain_plan", "profile_plan", "roofline"]
 @functools.cache
 def roofline() -> tuple[float, float]:
     """This machine's (peak FLOP/s, bytes/s) on one core, measured once per process in a few milliseconds."""
-    from ranvier.compiler.measure import measure_peak
-
     return measure_peak()
 
 

@@ -7,17 +7,16 @@ import time
 import numpy as np
 
 from ranvier import config
+from ranvier.compiler.machine import machine
 from ranvier.compiler.native.contraction import Contraction, EpilogueOperand, a_panels_k, panel_width
 from ranvier.compiler.native.expr import Instr
+from ranvier.compiler.native.runtime import Op, program
 
 __all__ = ["measure_peak"]
 
 
 def measure_peak(repeats: int = 5) -> tuple[float, float]:
     """(FLOP/s, bytes/s) of one core: a product that fits the first caches, and a copy that fits none."""
-    from ranvier.compiler.execute import machine
-    from ranvier.compiler.native.runtime import Op, program
-
     here = machine(config.get("isa"))
     width = panel_width(64, here.isa)
     spec = Contraction(
