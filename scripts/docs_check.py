@@ -4,7 +4,8 @@ Markdown (README*.md, CONTRIBUTING.md, docs/*.md): every block marked ``python``
 file. A block marked ``text`` that follows with nothing but blank lines between must equal what the block printed
 (``...`` stands for anything). Marked ``text varies``, its figures may differ: times, and what depends on the processor.
 A block runs as a file called ``example.py``, or as its first line says (``# step.py``), so that messages name lines as
-a reader counts them. Links to files and headings of the repository must lead somewhere.
+a reader counts them. Links to files and headings of the repository must lead somewhere, and names in running text
+(``rv.layers.Dense``) must exist.
 
 Docstrings: every ``>>>`` example of every module of the package runs as a doctest, with ``rv`` and ``np`` at hand.
 Warnings are errors. Everything runs in an empty temporary folder with its own kernel cache.
@@ -37,6 +38,7 @@ BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOT
 FILE = re.compile(r"# (\w+\.py)\n")
 FIGURE = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?(?: (?:s|ms|µs|ns)\b)?")  # a time may come in another unit
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+NAME = re.compile(r"`rv\.(\w+(?:\.\w+)*)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -92,9 +94,17 @@ def run_block(source: str, namespace: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
+def begin() -> None:
+    """Each page begins like a fresh program: names of layers are counted from the start, and so are random numbers."""
+    package = importlib.import_module("ranvier")
+    package.layers.reset_names()
+    package.set_random_seed(0)
+
+
 def run_page(path: Path, write: bool = False) -> list[str]:
     """Run the blocks of one page; returns a message per failure. With ``write``, outdated outputs are replaced."""
     failures: list[str] = []
+    begin()
     namespace: dict[str, Any] = {"__name__": "__main__"}
     text = path.read_text(encoding="utf-8")
     changes: list[tuple[tuple[int, int], str]] = []
@@ -115,7 +125,7 @@ def run_page(path: Path, write: bool = False) -> list[str]:
     if changes:
         path.write_text(text, encoding="utf-8")
         print(f"{path.relative_to(ROOT)}: {len(changes)} outputs rewritten")
-    return failures + broken_links(path, text)
+    return failures + broken_links(path, text) + unknown_names(path, text)
 
 
 def tidy(printed: str) -> str:
@@ -141,6 +151,18 @@ def broken_links(path: Path, text: str) -> list[str]:
             failures.append(f"{path.relative_to(ROOT)}: the link to {target} leads nowhere")
         elif anchor and anchor not in anchors(file.read_text(encoding="utf-8") if name else text):
             failures.append(f"{path.relative_to(ROOT)}: there is no heading {anchor!r} in {name or path.name}")
+    return failures
+
+
+def unknown_names(path: Path, text: str) -> list[str]:
+    """A message for each name such as ``rv.layers.Dense`` in running text that does not exist."""
+    failures = []
+    for name in sorted(set(NAME.findall(BLOCK.sub("", text)))):
+        value: Any = importlib.import_module("ranvier")
+        for part in name.split("."):
+            value = getattr(value, part, None)
+        if value is None:
+            failures.append(f"{path.relative_to(ROOT)}: there is no rv.{name}")
     return failures
 
 

@@ -108,6 +108,36 @@ def test_links_must_lead_somewhere(tmp_path: Path, link: str, message: str) -> N
     assert message in "".join(failures)
 
 
+def test_names_in_running_text_must_exist(tmp_path: Path) -> None:
+    text = "`rv.layers.Dense(3)` and `rv.no_such_thing`\n\n```python\n`rv.not_looked_at`\n```\n"
+    failures = checker(tmp_path)["unknown_names"](tmp_path / "page.md", text)
+    assert failures == ["page.md: there is no rv.no_such_thing"]
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    updated = runpy.run_path(str(SCRIPTS / "update_docs.py"))["updated"]()
+    outdated = [path.name for path, text in updated.items() if path.read_text(encoding="utf-8") != text]
+    assert not outdated, f"{', '.join(outdated)}: run `make docs`"
+
+
+def test_measurements_show_the_fastest_variant_of_each_peer() -> None:
+    performance = runpy.run_path(str(SCRIPTS / "update_docs.py"))["performance"]
+    rows = [
+        ["Ranvier (fit)", "10 µs", "3 %", "1.00 ×"],
+        ["Ranvier (compiled step alone)", "8 µs", "1 %", "0.80 ×"],
+        ["JAX jit (one call a step)", "59 µs", "2 %", "5.90 ×"],
+        ["JAX jit (lax.scan over an epoch)", "30 µs", "2 %", "3.00 ×"],
+        ["torch.compile", "not installed", "", ""],
+    ]
+    columns = ["who", "time per step", "± spread", "against Ranvier"]
+    facts = {"processor": "Some CPU (family 1)", "cores": "2", "date": "2026-01-02 03:04 UTC"}
+    text = performance({"mlp_small": {"tables": [{"columns": columns, "rows": rows}], "environment": facts}}, 0)
+    assert text.splitlines()[0] == "| what | Ranvier | JAX jit |"
+    assert text.splitlines()[2].endswith("| **10 µs** | 30 µs (3 ×) |")
+    assert "(Some CPU, 2 cores, 2026-01-02)" in text
+    assert performance({}, 0) == "Not measured yet: `make bench` fills this table."
+
+
 def test_long_demo_output_keeps_the_first_and_last_epochs() -> None:
     shorten = runpy.run_path(str(SCRIPTS / "update_readme.py"))["shorten"]
     printed = "digits\n" + "".join(f"epoch {n}/9  \n" for n in range(1, 10)) + "accuracy\n"
