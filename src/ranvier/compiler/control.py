@@ -256,9 +256,7 @@ def cond(parent: Trace, predicate: Tensor, true_function: Any, false_function: A
     captured = {id(t): t for _, symbols, outputs, start in branches for t in _captured(outputs, symbols, start)}
     outside = list(captured.values())
     graphs: list[Graph] = [build_graph([*symbols, *outside], outputs) for _, symbols, outputs, _ in branches]
-    record = _Record(
-        [(t.shape, t.dtype) for t in yes], [predicate, *leaves, *outside], true=graphs[0], false=graphs[1]
-    )
+    record = _Record([(t.shape, t.dtype) for t in yes], [predicate, *leaves, *outside], true=graphs[0], false=graphs[1])
     made = record.apply(COND)
     flats = (branches[0][0], branches[1][0])
 

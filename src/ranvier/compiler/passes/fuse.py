@@ -88,20 +88,17 @@ class _Fuser:
     # -- one node -------------------------------------------------------------------------------------------------
 
     def _joins_as_view(self, v: Value) -> bool:
-        """A reshape that only adds or drops axes of size 1, or a broadcast, may stay inside its input's group."""
+        """A reshape that only adds or drops axes of size 1 may stay inside its input's group."""
         x = v.inputs[0]
         group = self.home.get(id(x))
-        if group is None or group.kind in ("contract", "solo") or x not in group or x.layout:
+        if v.op != "reshape" or group is None or group.kind in ("contract", "solo") or x not in group or x.layout:
             return False
-        before = [a for a in group.alignment[id(x)] if a is not None]
-        if v.op == "reshape" and [n for n in v.shape if n != 1] == [n for n in x.shape if n != 1]:
-            rest = iter([a for a, n in zip(group.alignment[id(x)], x.shape, strict=True) if n != 1])
-            alignment = tuple(None if n == 1 else next(rest) for n in v.shape)
-            assert len(before) >= sum(n != 1 for n in v.shape)
-            group.add(v, alignment)
-            self.home[id(v)] = group
-            return True
-        return False
+        if [n for n in v.shape if n != 1] != [n for n in x.shape if n != 1]:
+            return False
+        rest = iter(_along(x, group.alignment[id(x)]))
+        group.add(v, tuple(None if n == 1 else next(rest) for n in v.shape))
+        self.home[id(v)] = group
+        return True
 
     def _place(self, v: Value) -> None:
         if not self._fusible(v):

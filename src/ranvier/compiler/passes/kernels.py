@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,7 +84,7 @@ def _root(v: Value) -> Value:
     return v
 
 
-class _Body:
+class _Body(ABC):
     """Instructions under construction, shared by both kinds of kernel."""
 
     def __init__(self, group: Group):
@@ -111,8 +112,9 @@ class _Body:
             return self.number(value, x.dtype.name)
         return self.load(x, input_alignment(v, x, alignment, self.group))
 
+    @abstractmethod
     def load(self, x: Value, alignment: Alignment) -> int:
-        raise NotImplementedError
+        """The instruction that reads ``x`` at the group's indices."""
 
     def member(self, v: Value) -> None:
         """Emit one member."""
@@ -128,11 +130,13 @@ class _Body:
             args = [self.input(v, x, alignment) for x in v.inputs]
             self.at[id(v)] = self.emit(v.op, dtype, args)
 
+    @abstractmethod
     def gather(self, v: Value, alignment: Alignment) -> int:
-        raise NotImplementedError
+        """The instruction that reads at positions that are data."""
 
+    @abstractmethod
     def random(self, v: Value, alignment: Alignment) -> int:
-        raise NotImplementedError
+        """The instructions of random bits."""
 
 
 class _Nest(_Body):
@@ -304,6 +308,12 @@ class _Contract(_Body):
                 mode = "row" if along == [rank - 1] else "column"
             at = self.operand(seen.root, seen.offset, x.dtype.name, mode)
         return self.emit("load", x.dtype.name, (), (at,))
+
+    def gather(self, v: Value, alignment: Alignment) -> int:
+        """Fusion puts no gather behind a product."""
+        raise AssertionError(f"{v!r} cannot be computed in a product's epilogue")
+
+    random = gather
 
     def _a(self) -> AOperand:
         x, ta = self.product.inputs[0], self.product.attrs["ta"]
