@@ -27,12 +27,12 @@ class CSVLogger(Callback):
         ArgumentError: an argument is out of range, or the file cannot be written.
 
     Example:
-        >>> import os, tempfile
+        >>> import os, pathlib, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "history.csv")
         >>> model = rv.Sequential([rv.layers.Dense(1)])
         >>> model.compile("sgd", "mse")
         >>> history = model.fit([[0.0]], [0.0], epochs=2, verbose=0, callbacks=[rv.callbacks.CSVLogger(path)])
-        >>> open(path).read().split()[0]
+        >>> pathlib.Path(path).read_text().split()[0]
         'epoch,loss'
     """
 
