@@ -66,6 +66,10 @@ def linear(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> rv.activations.linear(rv.tensor([-1.0, 2.0])).tolist()
+        [-1.0, 2.0]
     """
     return as_tensor(x)
 
@@ -91,6 +95,10 @@ def tanh(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> [round(v, 3) for v in rv.activations.tanh(rv.tensor([-1.0, 2.0])).tolist()]
+        [-0.762, 0.964]
     """
     return e.tanh(x)
 
@@ -125,6 +133,10 @@ def leaky_relu(x: Any, negative_slope: float = 0.2) -> Tensor:
     Args:
         x: any tensor.
         negative_slope: slope of the negative side.
+
+    Example:
+        >>> [round(v, 3) for v in rv.activations.leaky_relu(rv.tensor([-1.0, 2.0])).tolist()]
+        [-0.2, 2.0]
     """
     t = _float(x)
     return e.where(t > 0, t, t * negative_slope)
@@ -137,6 +149,10 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     Args:
         x: any tensor.
         alpha: minus the limit on the negative side.
+
+    Example:
+        >>> [round(v, 3) for v in rv.activations.elu(rv.tensor([-1.0, 2.0])).tolist()]
+        [-0.632, 2.0]
     """
     t = _float(x)
     positive = t > 0
@@ -150,6 +166,10 @@ def selu(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> [round(v, 3) for v in rv.activations.selu(rv.tensor([-1.0, 2.0])).tolist()]
+        [-1.111, 2.101]
     """
     return elu(x, SELU_ALPHA) * SELU_SCALE
 
@@ -161,6 +181,10 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
     Args:
         x: any tensor.
         approximate: use ``x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x**3)))`` instead.
+
+    Example:
+        >>> [round(v, 3) for v in rv.activations.gelu(rv.tensor([-1.0, 2.0])).tolist()]
+        [-0.159, 1.954]
     """
     t = _float(x)
     if approximate:
@@ -174,6 +198,10 @@ def silu(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> [round(v, 3) for v in rv.activations.silu(rv.tensor([-1.0, 2.0])).tolist()]
+        [-0.269, 1.762]
     """
     t = _float(x)
     return t * e.sigmoid(t)
@@ -205,6 +233,10 @@ def softsign(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> rv.activations.softsign(rv.tensor([-1.0, 3.0])).tolist()
+        [-0.5, 0.75]
     """
     t = _float(x)
     return t / (e.abs(t) + 1)
@@ -250,6 +282,10 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
     Raises:
         ShapeError: the axis does not exist or has size 0.
+
+    Example:
+        >>> [round(v, 3) for v in rv.activations.log_softmax(rv.tensor([1.0, 1.0])).tolist()]
+        [-0.693, -0.693]
     """
     t = _shifted("log_softmax", x, axis)
     return t - e.log(r.sum(e.exp(t), axis, keepdims=True))
@@ -277,6 +313,10 @@ def exponential(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> rv.activations.exponential(rv.tensor([0.0])).tolist()
+        [1.0]
     """
     return e.exp(x)
 
@@ -287,5 +327,9 @@ def hard_sigmoid(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> rv.activations.hard_sigmoid(rv.tensor([-4.0, 0.0, 4.0])).tolist()
+        [0.0, 0.5, 1.0]
     """
     return e.clip(_float(x) * (1 / 6) + 0.5, 0, 1)

@@ -81,6 +81,11 @@ class Generator:
         Raises:
             ArgumentError: ``low`` is not below ``high``.
             DTypeError: no floating dtype.
+
+        Example:
+            >>> import ranvier as rv
+            >>> bool(rv.all(rv.random.uniform((100,), 2.0, 3.0) >= 2.0))
+            True
         """
         sizes, wanted = as_shape("uniform", shape), _floating("uniform", dtype)
         if _plain(low) and _plain(high) and not low < high:
@@ -116,6 +121,11 @@ class Generator:
         Raises:
             ArgumentError: a negative standard deviation.
             DTypeError: no floating dtype.
+
+        Example:
+            >>> import ranvier as rv
+            >>> rv.random.normal((2, 3)).shape
+            (2, 3)
         """
         sizes, wanted = as_shape("normal", shape), _floating("normal", dtype)
         _check_spread("normal", stddev)
@@ -137,6 +147,11 @@ class Generator:
         Raises:
             ArgumentError: a negative standard deviation.
             DTypeError: no floating dtype.
+
+        Example:
+            >>> import ranvier as rv
+            >>> bool(rv.all(rv.abs(rv.random.truncated_normal((100,))) <= 2.0))
+            True
         """
         sizes, wanted = as_shape("truncated_normal", shape), _floating("truncated_normal", dtype)
         _check_spread("truncated_normal", stddev)
@@ -154,6 +169,11 @@ class Generator:
 
         Raises:
             ArgumentError: no probability.
+
+        Example:
+            >>> import ranvier as rv
+            >>> rv.random.bernoulli((2,), p=1.0).tolist()
+            [True, True]
         """
         sizes = as_shape("bernoulli", shape)
         if _plain(p) and not 0 <= p <= 1:
@@ -172,6 +192,11 @@ class Generator:
         Raises:
             ArgumentError: an empty or too wide range, or one that the dtype does not hold.
             DTypeError: no integer dtype.
+
+        Example:
+            >>> import ranvier as rv
+            >>> sorted(set(rv.random.randint((100,), 0, 3).tolist()))
+            [0, 1, 2]
         """
         sizes, wanted = as_shape("randint", shape), as_dtype(dtype)
         for value in (low, high):
@@ -193,6 +218,11 @@ class Generator:
 
         Raises:
             ArgumentError: no non-negative integer.
+
+        Example:
+            >>> import ranvier as rv
+            >>> sorted(rv.random.permutation(4).tolist())
+            [0, 1, 2, 3]
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise ArgumentError(f"permutation: expected a non-negative integer, got {describe(n)}.")

@@ -41,6 +41,10 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
 
     Raises:
         ShapeError: the shapes differ.
+
+    Example:
+        >>> rv.losses.mean_absolute_error(rv.tensor([[0.0, 0.0]]), rv.tensor([[1.0, -3.0]])).tolist()
+        [2.0]
     """
     true, pred = paired("mean_absolute_error", y_true, y_pred)
     return r.mean(e.abs(pred - true), -1)
@@ -58,6 +62,10 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
 
     Raises:
         ShapeError: the shapes differ.
+
+    Example:
+        >>> rv.losses.huber(rv.tensor([[0.0, 0.0]]), rv.tensor([[1.0, 3.0]])).tolist()
+        [1.5]
     """
     true, pred = paired("huber", y_true, y_pred)
     error = pred - true

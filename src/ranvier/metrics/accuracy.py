@@ -64,6 +64,10 @@ def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
 
     Raises:
         ShapeError: the shapes differ.
+
+    Example:
+        >>> rv.metrics.categorical_accuracy(rv.tensor([[1, 0], [0, 1]]), rv.tensor([[0.9, 0.1], [0.6, 0.4]])).tolist()
+        [1.0, 0.0]
     """
     true, pred = paired("categorical_accuracy", y_true, y_pred)
     return _as_one(e.equal(r.argmax(true, -1), r.argmax(pred, -1)))
@@ -108,6 +112,11 @@ def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
 
     Raises:
         ShapeError: the shapes differ.
+
+    Example:
+        >>> scores = rv.tensor([[0.3, 0.6, 0.1], [0.5, 0.4, 0.1]])
+        >>> rv.metrics.top_k_categorical_accuracy(rv.tensor([[1, 0, 0], [0, 0, 1]]), scores, k=2).tolist()
+        [1.0, 0.0]
     """
     true, pred = paired("top_k_categorical_accuracy", y_true, y_pred)
     return _in_top_k(r.argmax(true, -1), pred, k)
@@ -125,6 +134,11 @@ def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> T
         DTypeError: the labels are floats.
         DataError: a label is out of range (eager).
         ShapeError: shapes do not fit.
+
+    Example:
+        >>> scores = rv.tensor([[0.3, 0.6, 0.1], [0.5, 0.4, 0.1]])
+        >>> rv.metrics.sparse_top_k_categorical_accuracy(rv.tensor([0, 2]), scores, k=2).tolist()
+        [1.0, 0.0]
     """
     pred = floats(y_pred)
     return _in_top_k(class_labels("sparse_top_k_categorical_accuracy", y_true, pred), pred, k)
@@ -182,6 +196,12 @@ class CategoricalAccuracy(ValueMean):
 
     Args:
         name: its name in histories.
+
+    Example:
+        >>> metric = rv.metrics.CategoricalAccuracy()
+        >>> metric.update_state([[1, 0], [0, 1]], [[0.9, 0.1], [0.6, 0.4]])
+        >>> metric.result().item()
+        0.5
     """
 
     def __init__(self, name: str | None = "categorical_accuracy"):
@@ -221,6 +241,12 @@ class TopKCategoricalAccuracy(ValueMean):
 
     Raises:
         ArgumentError: k is no positive integer.
+
+    Example:
+        >>> metric = rv.metrics.TopKCategoricalAccuracy(k=2)
+        >>> metric.update_state([[1, 0, 0], [0, 0, 1]], [[0.3, 0.6, 0.1], [0.5, 0.4, 0.1]])
+        >>> metric.result().item()
+        0.5
     """
 
     def __init__(self, k: int = 5, name: str | None = "top_k_categorical_accuracy"):

@@ -45,6 +45,12 @@ class MeanAbsoluteError(ValueMean):
 
     Args:
         name: its name in histories.
+
+    Example:
+        >>> metric = rv.metrics.MeanAbsoluteError()
+        >>> metric.update_state([[0.0], [0.0]], [[1.0], [-3.0]])
+        >>> metric.result().item()
+        2.0
     """
 
     def __init__(self, name: str | None = "mean_absolute_error"):
@@ -60,6 +66,12 @@ class RootMeanSquaredError(ValueMean):
 
     Args:
         name: its name in histories.
+
+    Example:
+        >>> metric = rv.metrics.RootMeanSquaredError()
+        >>> metric.update_state([[0.0], [0.0]], [[3.0], [-3.0]])
+        >>> metric.result().item()
+        3.0
     """
 
     def __init__(self, name: str | None = "root_mean_squared_error"):

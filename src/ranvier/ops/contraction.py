@@ -108,6 +108,11 @@ def dot(a: Any, b: Any) -> Tensor:
 
     Raises:
         ShapeError: not two vectors of one length.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.dot(rv.tensor([1.0, 2.0]), rv.tensor([3.0, 4.0])).item()
+        11.0
     """
     x, y = e.coerce((as_tensor(a), as_tensor(b)))
     if x.ndim != 1 or x.shape != y.shape:
@@ -124,6 +129,11 @@ def outer(a: Any, b: Any) -> Tensor:
 
     Raises:
         ShapeError: not two vectors.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.outer(rv.tensor([1.0, 2.0]), rv.tensor([3.0, 4.0])).tolist()
+        [[3.0, 4.0], [6.0, 8.0]]
     """
     x, y = e.coerce((as_tensor(a), as_tensor(b)))
     if x.ndim != 1 or y.ndim != 1:
@@ -142,6 +152,11 @@ def tensordot(a: Any, b: Any, axes: int = 2) -> Tensor:
     Raises:
         ShapeError: the contracted sizes differ.
         ArgumentError: ``axes`` is no number of axes.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.tensordot(rv.ones((2, 3, 4)), rv.ones((3, 4, 5))).shape
+        (2, 5)
     """
     if isinstance(axes, bool) or not isinstance(axes, int | np.integer) or axes < 0:
         raise ArgumentError(f"tensordot: expected axes to be a non-negative integer, got {describe(axes)}.")
@@ -162,6 +177,11 @@ def vecdot(a: Any, b: Any, axis: int = -1) -> Tensor:
         a: a tensor.
         b: a tensor that broadcasts with it.
         axis: the axis.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.vecdot(rv.tensor([[1.0, 2.0], [3.0, 4.0]]), rv.tensor([1.0, 1.0])).tolist()
+        [3.0, 7.0]
     """
     from ranvier.ops.reduce import sum as reduced
 

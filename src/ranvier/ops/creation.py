@@ -52,6 +52,11 @@ def zeros(shape: Any, dtype: Any = dtypes.float32) -> Tensor:
     Raises:
         ShapeError: no shape of non-negative integers.
         ResourceError: it does not fit into memory.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.zeros((2,)).tolist()
+        [0.0, 0.0]
     """
     return _filled("zeros", shape, 0, dtype)
 
@@ -66,6 +71,11 @@ def ones(shape: Any, dtype: Any = dtypes.float32) -> Tensor:
     Raises:
         ShapeError: no shape of non-negative integers.
         ResourceError: it does not fit into memory.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.ones((2,)).tolist()
+        [1.0, 1.0]
     """
     return _filled("ones", shape, 1, dtype)
 
@@ -76,6 +86,11 @@ def empty(shape: Any, dtype: Any = dtypes.float32) -> Tensor:
     Args:
         shape: the shape.
         dtype: the dtype.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.empty((2,)).tolist()
+        [0.0, 0.0]
     """
     return _filled("empty", shape, 0, dtype)
 
@@ -85,6 +100,11 @@ def empty_like(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.empty_like(rv.tensor([1.0, 2.0])).tolist()
+        [0.0, 0.0]
     """
     t = as_tensor(x)
     return _filled("empty_like", t.shape, 0, t.dtype)
@@ -101,6 +121,11 @@ def full(shape: Any, value: Any, dtype: Any = dtypes.float32) -> Tensor:
     Raises:
         ShapeError: no shape of non-negative integers.
         ResourceError: it does not fit into memory.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.full((2,), 7.0).tolist()
+        [7.0, 7.0]
     """
     return _filled("full", shape, value, dtype)
 
@@ -156,6 +181,11 @@ def linspace(start: float, stop: float, num: int, dtype: Any = dtypes.float32, e
     Raises:
         ArgumentError: ``num`` is no non-negative integer, or an end is no number.
         ResourceError: they do not fit into memory.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.linspace(0, 1, 5).tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     if isinstance(num, bool) or not isinstance(num, int | np.integer) or num < 0:
         raise ArgumentError(f"linspace: expected num to be a non-negative integer, got {describe(num)}.")
@@ -175,6 +205,11 @@ def eye(n: int, m: int | None = None, dtype: Any = dtypes.float32, k: int = 0) -
     Raises:
         ShapeError: no non-negative integers.
         ResourceError: it does not fit into memory.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.eye(2).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     sizes, wanted = as_shape("eye", (n, n if m is None else m)), as_dtype(dtype)
     require_memory("eye", sizes, wanted)
@@ -191,6 +226,11 @@ def asarray(value: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
 
     Raises:
         ArgumentError: ``copy=False``, but a copy is needed.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.asarray([1, 2, 3])
+        Tensor([1, 2, 3], dtype=int64)
     """
     if copy is not False or isinstance(value, Tensor) or hasattr(value, "_read"):
         made = tensor(value, dtype)

@@ -520,6 +520,11 @@ def square(x: Any) -> Tensor:
 
     Args:
         x: any numeric tensor.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.square(rv.tensor([1.0, -3.0])).tolist()
+        [1.0, 9.0]
     """
     t = as_tensor(x)
     return t * t
@@ -530,6 +535,11 @@ def reciprocal(x: Any) -> Tensor:
 
     Args:
         x: any numeric tensor; integers are converted to float32.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.reciprocal(rv.tensor([2.0, 4.0])).tolist()
+        [0.5, 0.25]
     """
     return divide(1.0, x)
 
@@ -539,6 +549,11 @@ def rsqrt(x: Any) -> Tensor:
 
     Args:
         x: a floating tensor.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.rsqrt(rv.tensor([4.0, 16.0])).tolist()
+        [0.5, 0.25]
     """
     return reciprocal(sqrt(x))
 
@@ -568,6 +583,11 @@ def greater(x: Any, y: Any) -> Tensor:
     Args:
         x: any tensor.
         y: any tensor.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.greater(rv.tensor([1, 2, 3]), 2).tolist()
+        [False, False, True]
     """
     return less(y, x)
 
@@ -578,6 +598,11 @@ def greater_equal(x: Any, y: Any) -> Tensor:
     Args:
         x: any tensor.
         y: any tensor.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.greater_equal(rv.tensor([1, 2, 3]), 2).tolist()
+        [False, True, True]
     """
     return less_equal(y, x)
 
@@ -587,6 +612,11 @@ def positive(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.positive(rv.tensor([-1.0, 2.0])).tolist()
+        [-1.0, 2.0]
     """
     return as_tensor(x)
 

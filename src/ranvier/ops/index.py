@@ -291,6 +291,11 @@ def add_along_axis(base: Any, indices: Any, updates: Any, axis: int = -1) -> Ten
     Raises:
         ShapeError: shapes do not fit.
         IndexRangeError: an index is out of range (eager).
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.add_along_axis(rv.zeros((2, 3)), [[0], [2]], rv.ones((2, 1))).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     t, u = e.coerce((as_tensor(base), updates))
     where = _axis("add_along_axis", axis, t.ndim)

@@ -167,6 +167,11 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
     Raises:
         ShapeError: a reduced axis has size 0.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.max(rv.tensor([[1.0, 5.0], [4.0, 2.0]]), axis=0).tolist()
+        [4.0, 5.0]
     """
     return _reduce(reduce_max, x, axis, keepdims)
 
@@ -181,6 +186,11 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
     Raises:
         ShapeError: a reduced axis has size 0.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.min(rv.tensor([[1.0, 5.0], [4.0, 2.0]]), axis=0).tolist()
+        [1.0, 2.0]
     """
     return _reduce(reduce_min, x, axis, keepdims)
 
@@ -192,6 +202,11 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
         x: any tensor.
         axis: an axis, a tuple of axes, or None for all.
         keepdims: keep reduced axes with size 1.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.all(rv.tensor([[True, False], [True, True]]), axis=1).tolist()
+        [False, True]
     """
     return _reduce(reduce_and, e.astype(x, dtypes.bool_), axis, keepdims)
 
@@ -203,6 +218,11 @@ def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
         x: any tensor.
         axis: an axis, a tuple of axes, or None for all.
         keepdims: keep reduced axes with size 1.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.any(rv.tensor([[True, False], [False, False]]), axis=1).tolist()
+        [True, False]
     """
     return _reduce(reduce_or, e.astype(x, dtypes.bool_), axis, keepdims)
 
@@ -235,6 +255,11 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0)
         axis: an axis, a tuple of axes, or None for all.
         keepdims: keep reduced axes with size 1.
         correction: 0 for the population variance, 1 for the sample variance.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.var(rv.tensor([1.0, 2.0, 3.0, 4.0])).item()
+        1.25
     """
     t = as_tensor(x)
     t = t if t.dtype.is_float else e.astype(t, dtypes.float32)
@@ -253,6 +278,11 @@ def std(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0)
         axis: an axis, a tuple of axes, or None for all.
         keepdims: keep reduced axes with size 1.
         correction: 0 for the population, 1 for a sample.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.std(rv.tensor([1.0, 3.0, 1.0, 3.0])).item()
+        1.0
     """
     return e.sqrt(var(x, axis, keepdims, correction))
 
@@ -332,6 +362,11 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
         x: any tensor.
         axis: one axis, or None.
         keepdims: keep the axis with size 1.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.argmin(rv.tensor([3.0, 1.0, 1.0])).item()
+        1
     """
     return _arg_extreme("argmin", min, x, axis, keepdims)
 

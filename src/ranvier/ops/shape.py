@@ -127,6 +127,11 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
 
     Raises:
         ArgumentError: an axis is out of range, or named twice.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.expand_dims(rv.tensor([1, 2]), 0).shape
+        (1, 2)
     """
     t = as_tensor(x)
     rank = t.ndim + len(_integers("expand_dims", "axes", axis))
@@ -144,6 +149,11 @@ def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
     Raises:
         ShapeError: a named axis has another size.
         ArgumentError: an axis is out of range, or named twice.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.squeeze(rv.zeros((1, 3, 1))).shape
+        (3,)
     """
     t = as_tensor(x)
     axes = [i for i, n in enumerate(t.shape) if n == 1] if axis is None else _axes("squeeze", axis, t.ndim)
@@ -200,6 +210,11 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
         x: any tensor.
         axis1: one axis.
         axis2: the other axis.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.swapaxes(rv.zeros((2, 3, 4)), 0, 2).shape
+        (4, 3, 2)
     """
     t = as_tensor(x)
     a, b = (_one_axis("swapaxes", axis, t.ndim) for axis in (axis1, axis2))
@@ -216,6 +231,11 @@ def matrix_transpose(x: Any) -> Tensor:
 
     Raises:
         ShapeError: fewer axes.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.matrix_transpose(rv.zeros((5, 2, 3))).shape
+        (5, 3, 2)
     """
     t = as_tensor(x)
     if t.ndim < 2:
@@ -233,6 +253,11 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
 
     Raises:
         ArgumentError: an axis is out of range or named twice, or the numbers of axes differ.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.moveaxis(rv.zeros((2, 3, 4)), 0, -1).shape
+        (3, 4, 2)
     """
     t = as_tensor(x)
     old, new = _axes("moveaxis", source, t.ndim), _axes("moveaxis", destination, t.ndim)
@@ -283,6 +308,11 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 
     Raises:
         ShapeError: the shape cannot be reached by repetition.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.broadcast_to(rv.tensor([1, 2]), (2, 2)).tolist()
+        [[1, 2], [1, 2]]
     """
     t, target = as_tensor(x), as_shape("broadcast_to", shape)
     return t if t._shape == target else apply(broadcast_op, (t,), {"shape": target})
@@ -296,6 +326,11 @@ def broadcast_arrays(*tensors: Any) -> list[Tensor]:
 
     Raises:
         ShapeError: their shapes do not broadcast.
+
+    Example:
+        >>> import ranvier as rv
+        >>> [t.shape for t in rv.broadcast_arrays(rv.zeros((2, 1)), rv.zeros((3,)))]
+        [(2, 3), (2, 3)]
     """
     parts = [as_tensor(t) for t in tensors]
     shape = broadcast_shapes("broadcast_arrays", *[t.shape for t in parts]) if parts else ()
@@ -435,6 +470,11 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
 
     Raises:
         ArgumentError: an axis is out of range, or named twice.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.flip(rv.tensor([1, 2, 3])).tolist()
+        [3, 2, 1]
     """
     t = as_tensor(x)
     axes = tuple(range(t.ndim)) if axis is None else tuple(sorted(_axes("flip", axis, t.ndim)))
@@ -512,6 +552,11 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     Raises:
         ShapeError: shapes differ.
         ArgumentError: nothing to join, or the axis is out of range.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.stack([rv.tensor([1, 2]), rv.tensor([3, 4])]).tolist()
+        [[1, 2], [3, 4]]
     """
     parts = [as_tensor(t) for t in tensors]
     if not parts:
@@ -534,6 +579,11 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     Raises:
         ShapeError: the axis does not divide into that many equal parts.
         ArgumentError: the axis is out of range.
+
+    Example:
+        >>> import ranvier as rv
+        >>> [part.tolist() for part in rv.split(rv.tensor([1, 2, 3, 4]), 2)]
+        [[1, 2], [3, 4]]
     """
     t = as_tensor(x)
     where = _one_axis("split", axis, t.ndim)
@@ -559,6 +609,11 @@ def repeat(x: Any, repeats: int, axis: int) -> Tensor:
     Raises:
         ShapeError: ``repeats`` is negative.
         ArgumentError: the axis is out of range.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.repeat(rv.tensor([1, 2]), 2, axis=0).tolist()
+        [1, 1, 2, 2]
     """
     t = as_tensor(x)
     where, (times,) = _one_axis("repeat", axis, t.ndim), as_shape("repeat", (repeats,))
@@ -577,6 +632,11 @@ def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
 
     Raises:
         ShapeError: a count is negative.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.tile(rv.tensor([1, 2]), (2,)).tolist()
+        [1, 2, 1, 2]
     """
     t = as_tensor(x)
     counts = as_shape("tile", repetitions)
@@ -596,6 +656,11 @@ def full_like(x: Any, value: float) -> Tensor:
     Args:
         x: any tensor.
         value: the value.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.full_like(rv.tensor([1.0, 2.0]), 7).tolist()
+        [7.0, 7.0]
     """
     t = as_tensor(x)
     filling = e._scalar(value, t.dtype) if type(value) in (int, float, bool) else as_tensor(value)
@@ -607,6 +672,11 @@ def zeros_like(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.zeros_like(rv.tensor([3.0, 4.0])).tolist()
+        [0.0, 0.0]
     """
     return full_like(x, 0)
 
@@ -616,6 +686,11 @@ def ones_like(x: Any) -> Tensor:
 
     Args:
         x: any tensor.
+
+    Example:
+        >>> import ranvier as rv
+        >>> rv.ones_like(rv.tensor([3.0, 4.0])).tolist()
+        [1.0, 1.0]
     """
     return full_like(x, 1)
 
