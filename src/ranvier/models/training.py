@@ -158,8 +158,6 @@ class _Fit:
         self.progress = Progress(settings.verbose, settings.epochs, data.rows, self.size)
         self.interrupts = Interrupts()
         self.snapshot = _Snapshot(model, compiled)
-        engine = model._keeper.engine
-        self.segments = engine.segments(compiled, data.rows, settings.batch_size, training=True)
 
     def run(self) -> History:
         """All epochs, and the end."""
