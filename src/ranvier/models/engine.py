@@ -184,7 +184,7 @@ class Engine:
         model, clock, optimizer = self.model, self.training, compiled.optimizer
 
         def train_step(x: Tensor, y: Tensor, order: Tensor, weights: Tensor | None) -> Tensor:
-            # Compiled code does not look whether an index is in range, so the order must reach as far as the batches do.
+            # Compiled code does not check indices: the order must reach as far as the batches do.
             assert len(order) == -(-batch.rows // batch.size) * batch.size or batch.first is not None
             position, bad = clock.position.value, clock.bad.value
             with scope("batch"):
