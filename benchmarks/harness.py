@@ -28,12 +28,21 @@ PAUSE = 0.05  # seconds between slices: longer than the spin time of the usual O
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: seconds in a slice, number of rounds, and which contenders take part (empty: all)."""
+    """How long to measure, and who takes part.
 
-    slice_s: float = 0.25
-    rounds: int = 9
+    Args:
+        slice_s: seconds in a slice.
+        rounds: slices of each contender.
+        quick: as little as shows that everything runs.
+        sides: only contenders whose name holds one of these (empty: all).
+        every: also the variants that cost minutes and have never been their peer's best.
+    """
+
+    slice_s: float = 0.2
+    rounds: int = 7
     quick: bool = False
     sides: tuple[str, ...] = ()
+    every: bool = False
 
     def takes(self, peer: str) -> bool:
         return not self.sides or any(side.lower() in peer.lower() for side in self.sides)
@@ -73,9 +82,13 @@ class MissingPackageError(WorkerError):
 
 
 def child_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment of a child process: this checkout first on the path, then ``extra``."""
+    """The environment of a child process: this checkout first on the path, then ``extra``.
+
+    Python may write bytecode there, whatever the caller's environment says: an installed package has it too.
+    """
     path = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(extra or {})}
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(extra or {})}
 
 
 class Worker:
@@ -192,7 +205,6 @@ class Session:
     def __init__(self, contenders: Sequence[Contender], plan: Plan, report: Callable[[str], None] | None = None):
         self.plan = plan
         self.contenders = [c for c in contenders if plan.takes(c.peer) or c.peer == ROOFLINE]
-        self.workers: dict[Contender, Worker] = {}
         self.failures: dict[str, Measurement] = {}
         self.info: dict[str, dict[str, Any]] = {}
         self._say = report or (lambda text: print(text, file=sys.stderr, flush=True))
@@ -269,14 +281,17 @@ ROOFLINE = "roofline"
 
 
 def peak_contender(threads: int) -> Contender:
-    """The micro-kernel that measures the peak FLOP/s; it takes its turns among the others."""
-    return Contender(ROOFLINE, "roofline:Peak", {"threads": threads}, variant=f"peak, {threads} threads")
+    """The micro-kernel that measures the peak FLOP/s; it takes its turns among the others. Its unit is 1 GFLOP."""
+    return Contender(ROOFLINE, "roofline:Peak", {"threads": threads}, variant=f"peak, {plural(threads, 'thread')}")
 
 
-def best(measurements: dict[str, Measurement], peer: str) -> Measurement | None:
-    """The fastest variant of a peer, if any ran."""
-    found = [m for m in measurements.values() if m.ok and m.contender.peer == peer]
-    return min(found, key=lambda m: m.median) if found else None
+def copy_contender(threads: int) -> Contender:
+    """The copy that measures the bandwidth; it takes its turns among the others. Its unit is 1 GB."""
+    return Contender(ROOFLINE, "roofline:Copy", {"threads": threads}, variant=f"copy, {plural(threads, 'thread')}")
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def run_fresh(module: str, arguments: Sequence[str], environment: dict[str, str], timeout: float = 900) -> Any:

@@ -11,7 +11,7 @@ import functools
 import gc
 import itertools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.harness import ROOFLINE, Contender, Measurement, Plan, Session, best, peak_contender
+from benchmarks.harness import ROOFLINE, Contender, Measurement, Plan, Session, copy_contender, peak_contender, plural
 
 EPSILON = 1e-7  # Keras's default; given to every peer
 
@@ -147,28 +147,30 @@ def data_file(name: str) -> str:
     return str(path)
 
 
-def contenders(spec: Spec) -> list[Contender]:
-    """Ranvier, its peers with their variants, and the micro-kernel that gives the peak."""
-    options = {"spec": asdict(spec), "data": data_file(spec.data)}
+def contenders(spec: Spec, every: bool = False) -> list[Contender]:
+    """Ranvier, its peers with their variants, and what gives the roofline.
+
+    ``torch.compile`` runs on the number of threads that suits the size; with ``every`` on the other one too.
+    """
     options = {"spec": asdict(spec), "data": data_file(spec.data)}
     single = {"RANVIER_THREADS": "1"}
     made = [
-        Contender("Ranvier", "ranvier_side:Train", options, "fit", "ranvier"),
-        Contender("Ranvier, one thread", "ranvier_side:Train", options, "fit", "ranvier", single),
+        Contender(OURS, "ranvier_side:Train", options, "fit", "ranvier"),
+        Contender(OURS, "ranvier_side:Train", options, "fit, 1 thread", "ranvier", single),
+        Contender(OURS, "ranvier_side:Native", options, "compiled step alone", "ranvier"),
     ]
     for threads in (1, 2):
         limit = {"OMP_NUM_THREADS": str(threads)}
-        text = f"{threads} thread{'s' * (threads > 1)}"
+        text = plural(threads, "thread")
         more = {**options, "threads": threads}
-        made += [
-            Contender("PyTorch eager", "torch_side:TrainEager", more, text, "torch", limit),
-            *(
+        made.append(Contender("PyTorch eager", "torch_side:TrainEager", more, text, "torch", limit))
+        if every or threads == (2 if spec.flops > LARGE else 1):
+            made += [
                 Contender(
                     "torch.compile", "torch_side:TrainCompiled", more | {"how": h}, f"{h}, {text}", "torch", limit
                 )
                 for h in ("model", "step")
-            ),
-        ]
+            ]
     made += [
         Contender("JAX jit", "jax_side:TrainStep", options, "one call a step", "jax"),
         Contender("JAX jit", "jax_side:TrainScan", options, "lax.scan over an epoch", "jax"),
@@ -178,57 +180,85 @@ def contenders(spec: Spec) -> list[Contender]:
         ),
         Contender("Keras on JAX", "keras_side:Train", options, "fit", "keras", {"KERAS_BACKEND": "jax"}),
     ]
-    return [*made, peak_contender(2)]
+    return [*made, peak_contender(2), copy_contender(2)]
 
 
-SCAN = "JAX jit (lax.scan over an epoch)"
+LARGE = 20e6  # FLOP in a step from which a second thread is worth waking
+OURS, FIT = "Ranvier", "Ranvier (fit)"
+STEP, SCAN = "JAX jit (one call a step)", "JAX jit (lax.scan over an epoch)"
 PEERS = ("PyTorch eager", "torch.compile", "JAX jit", "scikit-learn", "Keras on JAX")
 
 
-def run(name: str, title: str, spec: Spec, plan: Plan, limits: dict[str, float], goal: str = "") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Limit:
+    """The bar "``fit`` takes at most ``share`` of a peer's time a step".
+
+    ``peer`` is a peer (its fastest variant counts), the label of one variant, or ``"best peer"``; ``but`` is a variant
+    that is left out.
+    """
+
+    share: float
+    peer: str
+    but: str = ""
+    kind: str = "bar"
+
+
+def run(name: str, title: str, spec: Spec, plan: Plan, limits: Sequence[Limit], goal: Any = None) -> dict[str, Any]:
     """Measure one training workload.
 
     Args:
-        limits: the bars: highest allowed ratio to a peer, or to ``"best peer"``.
+        limits: the bars.
+        goal: a function that makes one more bar from the time of a step (None: not measured) and the shares of the
+            two rooflines.
     """
-    with Session(contenders(spec), plan) as session:
+    with Session(contenders(spec, plan.every), plan) as session:
         measured = session.measure()
-    bars = [_bar(measured, peer, limit) for peer, limit in limits.items()]
-    peak = _peak(measured)
+    ours = measured.get(FIT)
+    step_s = ours.median if ours and ours.ok else None
+    rates = {m.contender.target: 1e9 / m.median for m in measured.values() if m.ok and m.contender.peer == ROOFLINE}
+    peak, bandwidth = rates.get("roofline:Peak", 0.0), rates.get("roofline:Copy", 0.0)
+    bound = _roofline(measured, peak, bandwidth)
+    shares = [value / step_s if step_s else 0.0 for value in (bound, spec.flops / peak if peak else 0.0)]
+    bars = [_bar(measured, limit) for limit in limits] + ([goal(step_s, *shares)] if goal else [])
     text = (
-        f"{spec.text}, on {spec.data.replace('_', ' ')} with a tenth of the labels random. "
-        f"Matrix products of a step: {spec.flops / 1e6:.3g} MFLOP."
+        f"{spec.text}, on {spec.data.replace('_', ' ')} with a tenth of the labels random. Ranvier's and Keras's time "
+        "is that of a `fit` of many epochs, after a first one, divided by its steps. Matrix products of a step: "
+        f"{spec.flops / 1e6:.3g} MFLOP."
     )
-    if peak:
-        text += f" Peak in this run, micro-kernel on 2 threads: {peak / 1e9:.0f} GFLOP/s."
-    notes = [text, f"Goal: {goal}."] if goal else [text]
-    tables = [report.comparison("", "time per step", measured, spec.flops, peak)]
+    notes = [text]
+    if bound and step_s:
+        notes.append(
+            f"Roofline of Ranvier's step, each kernel at {peak / 1e9:.0f} GFLOP/s (micro-kernel, 2 threads) or "
+            f"{bandwidth / 1e9:.0f} GB/s (copy, 2 threads), both measured in this run: {report.seconds(bound)}, "
+            f"{100 * shares[0]:.0f} % of the time in `fit`. The matrix products alone, as if all else were free: "
+            f"{100 * shares[1]:.0f} %."
+        )
     compile_note = _compile_note(measured)
     notes += [compile_note] if compile_note else []
+    tables = [report.comparison("", "time per step", measured, spec.flops, peak)]
     return report.record(name, title, tables, bars, [m.record() for m in measured.values()], notes)
 
 
-def _bar(measured: dict[str, Measurement], peer: str, limit: float) -> dict[str, Any]:
-    """Our time against a peer's best variant, a variant by its label, or the best of all (``"best peer"``).
-
-    ``"best peer, one call a step"`` leaves out ``lax.scan``, which a user must write his whole loop around.
-    """
-    if peer.startswith("best peer"):
-        left_out = SCAN if peer != "best peer" else ""
-        found = [m for m in measured.values() if m.ok and m.contender.peer in PEERS and m.contender.label != left_out]
-        theirs = min(found, key=lambda m: m.median) if found else None
-    else:
-        theirs = best(measured, peer) or measured.get(peer)
-        theirs = theirs if theirs and theirs.ok else None
-    label = theirs.contender.label if theirs else peer
-    named = f"the {peer}: {label}" if peer.startswith("best peer") and theirs else label
-    return report.ratio_bar("time per step", best(measured, "Ranvier"), theirs, limit, named)
+def _bar(measured: dict[str, Measurement], limit: Limit) -> dict[str, Any]:
+    """Our ``fit`` against what the limit names."""
+    found = [
+        m for label, m in measured.items()
+        if m.ok and label != limit.but
+        and (m.contender.peer in PEERS if limit.peer == "best peer" else limit.peer in (label, m.contender.peer))
+    ]  # fmt: skip
+    theirs = min(found, key=lambda m: m.median) if found else None
+    named = theirs.contender.label if theirs else limit.peer
+    named = f"the best peer, {named}" if limit.peer == "best peer" and theirs else named
+    ours = measured.get(FIT)
+    return report.ratio_bar("time per step", ours if ours and ours.ok else None, theirs, limit.share, named, limit.kind)
 
 
-def _peak(measured: dict[str, Measurement]) -> float:
-    """FLOP/s of the micro-kernel (its unit is 1 GFLOP)."""
-    found = best(measured, ROOFLINE)
-    return 1e9 / found.median if found else 0.0
+def _roofline(measured: dict[str, Measurement], peak: float, bandwidth: float) -> float:
+    """Seconds that the kernels of the compiled step need at least: arithmetic or memory, whichever takes longer."""
+    native = next((m for m in measured.values() if "kernels" in m.info), None)
+    if native is None or not peak or not bandwidth:
+        return 0.0
+    return sum(max(flops / peak, moved / bandwidth) for flops, moved in native.info["kernels"])
 
 
 def _compile_note(measured: dict[str, Measurement]) -> str:
@@ -240,7 +270,7 @@ def check(spec: Spec, plan: Plan) -> dict[str, Any]:
     """Prove that all do the same sums: one epoch in the same order from the same weights gives the same loss."""
     problem = load(asdict(spec), data_file(spec.data))
     rows = [["before training", f"{mean_loss(problem, problem.weights):.6f}", ""]]
-    sides = [c for c in contenders(spec) if c.peer != ROOFLINE]
+    sides = [c for c in contenders(spec, plan.every) if c.peer != ROOFLINE]
     reference = None
     with Session(sides, plan) as session:
         for label, loss in session.each("trained").items():

@@ -6,10 +6,12 @@ from typing import Any
 
 from benchmarks import mlp
 from benchmarks.harness import Plan
+from benchmarks.mlp import Limit
 
 NAME, TITLE = "mlp_breast_cancer", "training on a small table"
 SPEC = mlp.Spec((30, 16, 1), 16, "breast_cancer", loss="sigmoid")
+LIMITS = (Limit(1 / 4, "best peer", but=mlp.SCAN), Limit(1 / 4, "best peer", kind="extra"))
 
 
 def run(plan: Plan) -> dict[str, Any]:
-    return mlp.run(NAME, TITLE, SPEC, plan, {"best peer, one call a step": 1 / 4, "best peer": 1 / 4})
+    return mlp.run(NAME, TITLE, SPEC, plan, LIMITS)

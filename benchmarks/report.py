@@ -1,20 +1,15 @@
-"""Records and the Markdown table.
+"""Records and their Markdown.
 
-A workload returns one record (plain JSON): tables to print, bars to meet, and every sample that was taken. Records are
-kept in ``results.json`` by workload, so that one workload can be run again alone; ``results.md`` is written from all.
+A workload returns one record (plain JSON): tables to print, bars to meet, and every sample that was taken. How records
+are kept, and the whole report, are in ``results.py``.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOFLINE, Measurement
-
-FOLDER = Path(__file__).resolve().parent
 
 
 def seconds(value: float) -> str:
@@ -33,27 +28,38 @@ def table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -
     return {"heading": heading, "columns": list(columns), "rows": [list(row) for row in rows]}
 
 
-def bar(what: str, limit: str, measured: str, met: bool | None) -> dict[str, Any]:
-    """One requirement and how it came out (``met=None``: not measured)."""
-    return {"what": what, "bar": limit, "measured": measured, "met": met}
+def bar(what: str, limit: str, measured: str, met: bool | None, row: str = "", kind: str = "bar") -> dict[str, Any]:
+    """One requirement and how it came out.
+
+    Args:
+        what: what is measured.
+        limit: the bar, as text.
+        measured: the figure, as text.
+        met: None if not measured.
+        row: the requirement (of ``summary.ROWS``) it belongs to, by default the workload's own.
+        kind: ``"bar"``, ``"goal"`` (hoped for, not required) or ``"extra"`` (harder than what is required).
+    """
+    return {"what": what, "bar": limit, "measured": measured, "met": met, "row": row, "kind": kind}
 
 
 def ratio_bar(
-    what: str, ours: Measurement | None, theirs: Measurement | None, limit: float, whose: str
+    what: str, ours: Measurement | None, theirs: Measurement | None, limit: float, whose: str, kind: str = "bar"
 ) -> dict[str, Any]:
     """The bar "our time is at most ``limit`` of theirs"."""
     wanted = f"≤ {limit:.3g} of {whose}"
     if ours is None or theirs is None:
-        return bar(what, wanted, "Ranvier not measured" if ours is None else f"{whose} not measured", None)
+        told = "Ranvier not measured" if ours is None else f"{whose} not measured"
+        return bar(what, wanted, told, None, kind=kind)
     ratio = ours.median / theirs.median
-    return bar(what, wanted, f"{ratio:.3f} ({seconds(ours.median)} : {seconds(theirs.median)})", ratio <= limit)
+    told = f"{ratio:.3f} ({seconds(ours.median)} : {seconds(theirs.median)})"
+    return bar(what, wanted, told, ratio <= limit, kind=kind)
 
 
-def time_bar(what: str, value: float | None, limit: float) -> dict[str, Any]:
+def time_bar(what: str, value: float | None, limit: float, row: str = "", kind: str = "bar") -> dict[str, Any]:
     """The bar "takes at most ``limit`` seconds"."""
     if value is None:
-        return bar(what, f"≤ {seconds(limit)}", "not measured", None)
-    return bar(what, f"≤ {seconds(limit)}", seconds(value), value <= limit)
+        return bar(what, f"≤ {seconds(limit)}", "not measured", None, row, kind)
+    return bar(what, f"≤ {seconds(limit)}", seconds(value), value <= limit, row, kind)
 
 
 def comparison(
@@ -108,49 +114,18 @@ def markdown(item: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def verdict(item: dict[str, Any]) -> str:
+    """Whether a bar is met, in a word; a miss of what is not required is not printed bold."""
+    if item["met"] is None:
+        return "not measured"
+    return "yes" if item["met"] else "**no**" if item["kind"] == "bar" else "no"
+
+
+def bar_name(item: dict[str, Any]) -> str:
+    """What is measured; goals and comparisons harder than required are marked."""
+    return {"bar": "", "goal": "goal, ", "extra": "beyond the bar, "}[item["kind"]] + item["what"]
+
+
 def bars_table(bars: Sequence[dict[str, Any]]) -> str:
-    verdict = {True: "met", False: "**missed**", None: "not measured"}
-    rows = [[b["what"], b["bar"], b["measured"], verdict[b["met"]]] for b in bars]
-    return markdown_table(["what", "bar", "measured", "verdict"], rows)
-
-
-def load(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def save(records: dict[str, Any], environment: dict[str, str], order: Sequence[str], folder: Path = FOLDER) -> Path:
-    """Merge ``records`` into ``results.json`` and write ``results.md`` from all that is known."""
-    known = load(folder / "results.json")
-    for name, item in records.items():
-        known[name] = item | {"environment": environment}
-    ordered = {name: known[name] for name in order if name in known}
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(item, ensure_ascii=False)}" for name, item in ordered.items())
-    _write(folder / "results.json", f"{{\n{lines}\n}}\n")
-    _write(folder / "results.md", whole(ordered, environment))
-    return folder / "results.md"
-
-
-def whole(records: dict[str, Any], environment: dict[str, str]) -> str:
-    """The whole report: machine, bars, then one section a workload."""
-    parts = [
-        "# Benchmarks",
-        (
-            "Written by `make bench`. Every contender runs in a process of its own; the processes take turns"
-            " (A B C A B C …), one slice each, and the figures are medians over the rounds. Times depend on the"
-            " machine: read the ratios."
-        ),
-        "\n".join(f"- {key}: {value}" for key, value in environment.items()),
-    ]
-    bars = [b | {"what": f"{name}: {b['what']}"} for name, item in records.items() for b in item["bars"]]
-    if bars:
-        parts += ["## Bars", bars_table(bars)]
-    for item in records.values():
-        date = item.get("environment", {}).get("date", "")
-        parts.append(markdown(item) + (f"\n\nMeasured {date}." if date else ""))
-    return "\n\n".join(parts) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    rows = [[bar_name(b), b["bar"], b["measured"], verdict(b)] for b in bars]
+    return markdown_table(["what", "bar", "measured", "met"], rows)

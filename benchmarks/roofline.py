@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import report
-from benchmarks.harness import ROOFLINE, Contender, Plan, Session
+from benchmarks.harness import Plan, Session, copy_contender, peak_contender
 
 NAME, TITLE = "roofline", "what this machine allows"
 
 
 def run(plan: Plan) -> dict[str, Any]:
-    sides = [
-        Contender(ROOFLINE, f"roofline:{kind}", {"threads": threads}, f"{kind.lower()}, {threads} threads")
-        for kind in ("Peak", "Copy")
-        for threads in (1, 2)
-    ]
+    sides = [make(threads) for make in (peak_contender, copy_contender) for threads in (1, 2)]
     with Session(sides, plan) as session:
         measured = session.measure()
     rows = []

@@ -17,11 +17,11 @@ from benchmarks import mlp, mlp_large
 
 # side -> (package, module and class of the contender, its options)
 SIDES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "Ranvier": ("ranvier", "ranvier_side:Train", {}),
+    "Ranvier": ("ranvier", "ranvier_side:FirstStep", {}),
     "PyTorch eager": ("torch", "torch_side:TrainEager", {"threads": 2}),
     "torch.compile": ("torch", "torch_side:TrainCompiled", {"threads": 2, "how": "step"}),
     "JAX jit": ("jax", "jax_side:TrainStep", {}),
-    "Keras on JAX": ("keras", "keras_side:Train", {"steps_per_execution": 1}),
+    "Keras on JAX": ("keras", "keras_side:FirstStep", {}),
     "scikit-learn": ("sklearn", "sklearn_side:Train", {"how": "partial_fit"}),
 }
 

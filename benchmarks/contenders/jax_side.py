@@ -115,7 +115,7 @@ class TrainScan(TrainStep):
 
         self.epoch = epoch
 
-    def _steps(self, order: Any, count: int) -> None:  # noqa: ARG002  always a whole epoch
+    def _steps(self, order: Any, count: int) -> None:  # always a whole epoch
         self.state, _value = self.epoch(self.state, self.x, self.y, order)
 
     def run(self, n: int) -> tuple[float, int]:

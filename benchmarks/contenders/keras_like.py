@@ -55,6 +55,16 @@ class TrainByFit:
         return mlp.mean_loss(p, [np.asarray(w) for w in self.model.get_weights()])
 
 
+class FirstStep:
+    """Builds and compiles the model, and takes one step by ``train_on_batch``; the constructor is what is timed."""
+
+    def __init__(self, keras: Any, spec: dict[str, Any], data: str, **options: Any):
+        problem = mlp.load(spec, data)
+        batch = problem.spec.batch
+        self.model = make(keras, problem.spec, **options)
+        self.model.train_on_batch(problem.x[:batch], problem.y[:batch])
+
+
 class PredictByModel:
     """One row through ``model.predict`` or by calling the model."""
 

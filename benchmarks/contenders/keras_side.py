@@ -16,6 +16,13 @@ class Train(keras_like.TrainByFit):
         super().__init__(keras, spec, data, steps_per_execution=steps_per_execution, jit_compile=True)
 
 
+class FirstStep(keras_like.FirstStep):
+    """From nothing to the end of the first ``train_on_batch``."""
+
+    def __init__(self, spec: dict[str, Any], data: str):
+        super().__init__(keras, spec, data, jit_compile=True)
+
+
 class PredictOne(keras_like.PredictByModel):
     """``model.predict(row)`` or ``model(row)``."""
 
