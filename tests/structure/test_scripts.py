@@ -76,6 +76,14 @@ def test_figures_may_differ_where_the_page_says_so(tmp_path: Path, printed: str,
     assert (checker(tmp_path)["run_page"](page) == []) is fine
 
 
+def test_what_depends_on_the_machine_may_differ_but_must_run(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nprint('this machine')\n```\n\n```text example\nanother\n```\n", encoding="utf-8")
+    assert checker(tmp_path)["run_page"](page) == []
+    page.write_text("```python\n1 / 0\n```\n\n```text example\nanother\n```\n", encoding="utf-8")
+    assert "ZeroDivisionError" in checker(tmp_path)["run_page"](page)[0]
+
+
 def test_outdated_outputs_are_rewritten_when_asked(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.replace("a + 1", "a + 5"), encoding="utf-8")
