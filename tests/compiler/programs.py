@@ -92,7 +92,7 @@ class Program:
             self.dims[int(rng.integers(3))] = 0
         self.shapes = self._shapes(rng)
         self.arguments = [self._argument(rng) for _ in range(int(rng.integers(1, 5)))]
-        self.slots = [] if smooth else [self._slot(rng) for _ in range(int(rng.integers(0, 5)))]
+        self.slots = [self._weight(rng) if smooth else self._slot(rng) for _ in range(int(rng.integers(0, 5)))]
         self.length = int(rng.integers(4, 24))
         self.errors: list[float] = []
 
@@ -143,6 +143,11 @@ class Program:
         if approximate:
             return Slot(np.clip(np.nan_to_num(self.values(rng, shape, dtype)), -4, 4), dtype, 8.0, ROOM[dtype])
         return Slot(self.values(rng, shape, dtype), dtype, math.inf, 0.0)
+
+    def _weight(self, rng: np.random.Generator) -> Slot:
+        """A variable to be trained: a program that is differentiated reads it, but does not assign it."""
+        shape = self.shapes[int(rng.integers(11))]
+        return Slot(self.values(rng, shape, "float32"), str(rng.choice(["float32", "float32", "float64"])), 16.0, 0.0)
 
     def variables(self) -> list[rv.Variable]:
         """Fresh variables: one for each slot, then the state of the random numbers."""
