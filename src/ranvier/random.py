@@ -213,6 +213,9 @@ class Generator:
     def permutation(self, n: int) -> Tensor:
         """The numbers 0 to n - 1 in random order (drawn outside compiled functions).
 
+        Each number gets 64 random bits (Philox-4x64 of seed and stream); sorting by them gives the order. The lowest
+        bits are replaced by the number itself, so no two are equal and a plain sort carries the numbers along.
+
         Args:
             n: how many.
 
@@ -226,9 +229,13 @@ class Generator:
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise ArgumentError(f"permutation: expected a non-negative integer, got {describe(n)}.")
-        keys = random_bits(self.next_state(), shape=(int(n),), word=0)
-        order = np.argsort(keys._concrete("permutation"), kind="stable")
-        return Tensor._wrap(order.astype(np.int64, copy=False), dtypes.int64)
+        seed, stream = self.next_state()._concrete("permutation").tolist()
+        bits = np.uint64(max(int(n) - 1, 1).bit_length())
+        keys = np.random.Philox(key=seed, counter=[0, 0, stream, 0]).random_raw(int(n))
+        keys = (keys << bits) | np.arange(n, dtype=np.uint64)
+        keys.sort()
+        order = keys & ((np.uint64(1) << bits) - np.uint64(1))
+        return Tensor._wrap(order.astype(np.int64), dtypes.int64)
 
 
 def _plain(value: Any) -> bool:
