@@ -456,7 +456,7 @@ class Model(Layer):
         Example:
             >>> model = rv.Sequential([rv.layers.Dense(1)])
             >>> model.compile("sgd", "mse")
-            >>> "# optimizer" in model.explain([[0.0], [1.0]], [0.0, 1.0])
+            >>> "optimizer" in model.explain([[0.0], [1.0]], [0.0, 1.0])
             True
         """
         return training.explain(self, x, y, batch_size)
