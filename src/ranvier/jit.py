@@ -160,6 +160,14 @@ class Jitted:
         found, arrays = self._find(args) if quick is None else quick
         return found.call(arrays, steps)
 
+    def specialise(self, *args: Any) -> tuple[Specialisation, list[np.ndarray]]:
+        """The compiled version for these arguments, and the arrays it is run on: for callers that run it many times.
+
+        Args:
+            *args: the function's arguments.
+        """
+        return self._find(args)
+
     def graph(self, *args: Any) -> str:
         """The traced graph as text.
 

@@ -123,7 +123,7 @@ class Segment:
             *args: arrays, or None.
         """
         if len(args) != len(self._args) or any(a is not b for a, b in zip(args, self._args, strict=True)):
-            found, arrays = self.step._find(tuple(None if a is None else resident(a) for a in args))
+            found, arrays = self.step.specialise(*(None if a is None else resident(a) for a in args))
             self._args, self._bound = args, (found.executor.run, arrays)
 
     def run(self, count: int) -> int:

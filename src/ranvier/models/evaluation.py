@@ -148,7 +148,7 @@ def _remember(model: Any, x: np.ndarray) -> None:
     dtype = model.dtype.numpy
     if model._keeps_integers() and x.dtype.kind != "f":
         return
-    found, _ = engine.forward_step._find((resident(np.ascontiguousarray(x, dtype)),))
+    found, _ = engine.forward_step.specialise(resident(np.ascontiguousarray(x, dtype)))
     if len(found.results) != 1 or not isinstance(unflatten(found.structure, found.results), tuple):
         return  # several outputs go the long way
     if len(engine.forward) > 64:
