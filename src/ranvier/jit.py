@@ -8,6 +8,7 @@ Variables the function reads and assigns are found by tracing.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,7 +64,8 @@ class Jitted:
         self._made: dict[Any, Specialisation] = {}
         self._quick: dict[Any, Specialisation] = {}
         self.traces = 0
-        functools.update_wrapper(self, function)
+        self._tracing = threading.RLock()
+        functools.update_wrapper(self, function, updated=())  # not the attributes of another compiled function
 
     def _split(self, args: tuple[Any, ...]) -> tuple[Any, list[Tensor]]:
         """The key of a specialisation, and the traced leaves."""
@@ -103,7 +105,10 @@ class Jitted:
 
     def _find(self, args: tuple[Any, ...]) -> tuple[Specialisation, list[np.ndarray]]:
         key, tensors = self._split(args)
-        found = self._made.get(key) or self._specialise(args, key, tensors)
+        found = self._made.get(key)
+        if found is None:
+            with self._tracing:
+                found = self._made.get(key) or self._specialise(args, key, tensors)
         arrays = [t._data for t in tensors]
         if any(a is None for a in arrays):
             raise TraceError("jit: a traced tensor was passed to a compiled function; call the plain function there.")
@@ -113,7 +118,11 @@ class Jitted:
         if state.trace is not None:
             return self._function(*args)  # inside another trace its ops join that trace
         quick = self._quick_find(args)
-        found, arrays = self._find(args) if quick is None else quick
+        if quick is None:
+            if state.recording and any(map(_differentiated, tree.flatten(args)[0])):
+                return self._function(*args)  # op by op: a native call leaves nothing to differentiate
+            quick = self._find(args)
+        found, arrays = quick
         return found.call(arrays, 1)
 
     def _quick_find(self, args: tuple[Any, ...]) -> tuple[Specialisation, list[np.ndarray]] | None:
@@ -123,7 +132,7 @@ class Jitted:
         for x in args:
             kind = type(x)
             if kind is Tensor:
-                if x._data is None:
+                if x._data is None or x._node is not None:
                     return None
                 arrays.append(x._data)
                 key.append((x._shape, x._dtype))
@@ -205,6 +214,12 @@ class Jitted:
         return found.executor.profile(arrays, steps)
 
 
+def _differentiated(x: Any) -> bool:
+    """Whether a gradient may be asked for by what ``x`` was made from."""
+    node = x._node if type(x) is Tensor and x._data is not None else None
+    return node is not None and "variable" not in node.attrs
+
+
 def _hashable(part: Any) -> Any:
     return repr(part) if isinstance(part, tuple) and part and isinstance(part[0], type) else part
 
@@ -214,7 +229,8 @@ def jit(function: Callable[..., Any]) -> Jitted:
 
     Args:
         function: its positional arguments are tensors, arrays, numbers, strings, booleans or nests of them; it
-            returns a tensor or a nest of tensors. It may read and assign variables.
+            returns a tensor or a nest of tensors. It may read and assign variables. Gradients are taken inside it
+            (``rv.jit(rv.grad(f))``); called on tensors that are being differentiated, it runs op by op.
 
     Raises:
         TraceError: while tracing, Python control flow on a tensor's value, or another use of unknown values.
