@@ -49,20 +49,109 @@ from ranvier.models import Model, Sequential, load_model
 from ranvier.ops.contraction import dot, matmul, outer, tensordot, vecdot
 from ranvier.ops.control import cond, scan, while_loop
 from ranvier.ops.creation import (
-    arange, asarray, e, empty, empty_like, eye, from_dlpack, full, inf, linspace, nan, newaxis, ones, pi, zeros,
+    arange,
+    asarray,
+    e,
+    empty,
+    empty_like,
+    eye,
+    from_dlpack,
+    full,
+    inf,
+    linspace,
+    nan,
+    newaxis,
+    ones,
+    pi,
+    zeros,
 )  # fmt: skip
 from ranvier.ops.elementwise import (
-    abs, add, astype, atan2, bitcast, bitwise_and, bitwise_invert, bitwise_left_shift, bitwise_not, bitwise_or,
-    bitwise_right_shift, bitwise_xor, ceil, clip, cos, divide, equal, erf, exp, expm1, floor, floor_divide, greater,
-    greater_equal, isfinite, isinf, isnan, left_shift, less, less_equal, log, log1p, logical_and, logical_not,
-    logical_or, logical_xor, maximum, minimum, multiply, negative, not_equal, positive, pow, power, reciprocal, relu,
-    remainder, right_shift, round, rsqrt, sigmoid, sign, sin, sqrt, square, stop_gradient, subtract, tanh, trunc, where,
+    abs,
+    add,
+    astype,
+    atan2,
+    bitcast,
+    bitwise_and,
+    bitwise_invert,
+    bitwise_left_shift,
+    bitwise_not,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    ceil,
+    clip,
+    cos,
+    divide,
+    equal,
+    erf,
+    exp,
+    expm1,
+    floor,
+    floor_divide,
+    greater,
+    greater_equal,
+    isfinite,
+    isinf,
+    isnan,
+    left_shift,
+    less,
+    less_equal,
+    log,
+    log1p,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    not_equal,
+    positive,
+    pow,
+    power,
+    reciprocal,
+    relu,
+    remainder,
+    right_shift,
+    round,
+    rsqrt,
+    sigmoid,
+    sign,
+    sin,
+    sqrt,
+    square,
+    stop_gradient,
+    subtract,
+    tanh,
+    trunc,
+    where,
 )  # fmt: skip
 from ranvier.ops.index import add_along_axis, one_hot, scatter_add, take, take_along_axis
 from ranvier.ops.reduce import all, any, argmax, argmin, logsumexp, max, mean, min, prod, std, sum, var
 from ranvier.ops.shape import (
-    broadcast_arrays, broadcast_to, concat, concatenate, embed, expand_dims, flip, full_like, matrix_transpose, moveaxis,
-    ones_like, pad, permute_dims, repeat, reshape, split, squeeze, stack, swapaxes, tile, transpose, zeros_like,
+    broadcast_arrays,
+    broadcast_to,
+    concat,
+    concatenate,
+    embed,
+    expand_dims,
+    flip,
+    full_like,
+    matrix_transpose,
+    moveaxis,
+    ones_like,
+    pad,
+    permute_dims,
+    repeat,
+    reshape,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    tile,
+    transpose,
+    zeros_like,
 )  # fmt: skip
 from ranvier.ops.table import no_grad
 from ranvier.random import set_random_seed
@@ -90,3 +179,14 @@ __all__ = [
     "tensor", "tensordot", "tile", "transpose", "trunc", "uint8", "value_and_grad", "var", "vecdot", "vjp", "where",
     "while_loop", "zeros", "zeros_like",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """``rv.datasets`` and ``rv.diagnose`` load when they are first used."""
+    if name == "datasets":
+        import ranvier.datasets as room
+    elif name == "diagnose":
+        import ranvier.diagnose as room  # type: ignore[no-redef]
+    else:
+        raise AttributeError(f"module 'ranvier' has no attribute {name!r}")
+    return room

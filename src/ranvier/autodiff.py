@@ -21,7 +21,7 @@ from ranvier import dtypes
 from ranvier.errors import ArgumentError, DTypeError, GradientError, InternalError, describe
 from ranvier.ops.elementwise import stop_gradient
 from ranvier.ops.shape import sum_to_shape
-from ranvier.ops.table import Aval, Op, apply, no_grad, same_aval, state
+from ranvier.ops.table import Aval, Op, apply, no_grad, origin, same_aval, state
 from ranvier.tensor import Node, Tensor, as_tensor
 from ranvier.tree import flatten, unflatten
 from ranvier.variable import Variable
@@ -126,8 +126,9 @@ def _walk(
     for t in reversed(order):
         found = pending.get(id(t)) if id(t) in kept else pending.pop(id(t), None)
         if found is not None and t._node.op is not None:  # type: ignore[union-attr]
-            for x, part in _input_cotangents(t, t._node, found, wanted):  # type: ignore[arg-type]
-                accumulate(x, part)
+            with origin(t._node):  # type: ignore[arg-type]
+                for x, part in _input_cotangents(t, t._node, found, wanted):  # type: ignore[arg-type]
+                    accumulate(x, part)
     return [pending.get(id(t)) for t in wrt]
 
 

@@ -10,6 +10,7 @@
     │   ├── TraceError           (TypeError)        a traced tensor was used where a concrete value is needed
     │   ├── DataError            (ValueError)       training data or a data file is unusable
     │   ├── FileFormatError      (ValueError)       a model or run file is damaged or not one
+    │   ├── SaveError            (OSError)          a file could not be written
     │   ├── NonFiniteError       (ArithmeticError)  a NaN or infinity where none may be
     │   └── ResourceError        (MemoryError)      not enough memory for what was asked
     └── InternalError            (RuntimeError)     a defect of Ranvier itself: please report it
@@ -37,6 +38,7 @@ __all__ = [
     "NonFiniteError",
     "RanvierError",
     "ResourceError",
+    "SaveError",
     "ShapeError",
     "TraceError",
     "UserError",
@@ -113,6 +115,10 @@ class DataError(UserError, ValueError):
 
 class FileFormatError(UserError, ValueError):
     """A model or run file is damaged, or is not one."""
+
+
+class SaveError(UserError, OSError):
+    """A file could not be written; what was there before is unchanged."""
 
 
 class NonFiniteError(UserError, ArithmeticError):

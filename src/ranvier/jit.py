@@ -114,7 +114,12 @@ class Jitted:
             raise TraceError("jit: a traced tensor was passed to a compiled function; call the plain function there.")
         return found, arrays  # type: ignore[return-value]
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        if named:
+            raise ArgumentError(
+                f"jit: {getattr(self._function, '__name__', 'the function')!r} was called with named arguments "
+                f"({', '.join(named)}). Compiled functions take positional arguments only."
+            )
         if state.trace is not None:
             return self._function(*args)  # inside another trace its ops join that trace
         quick = self._quick_find(args)

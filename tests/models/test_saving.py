@@ -19,8 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import ranvier as rv
-from ranvier.errors import ArgumentError, FileFormatError
-from ranvier.models.weight_file import SaveError
+from ranvier.errors import ArgumentError, FileFormatError, SaveError
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
 Y = np.array([0, 1, 0, 1, 1, 0, 0, 1])

@@ -54,7 +54,7 @@ def _source(step: Any) -> str:
     for v in step.nodes:
         scope = v.scope.rsplit("/", 1)[-1]
         line = f"{v.where[0].rsplit('/', 1)[-1]}:{v.where[1]}" if v.where else ""
-        text = " ".join(p for p in (scope, line) if p)
+        text = scope or line
         if text and text not in places:
             places.append(text)
     return ", ".join(places[:3]) + (" ..." if len(places) > 3 else "")

@@ -38,7 +38,8 @@ class Trace:
     def record(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """The symbolic result of an op."""
         shape, dtype = op.infer(inputs, **attrs)
-        return Tensor._symbol(shape, dtype, Node(op, inputs, attrs, user_line(3), state.scope, next(serials)))
+        where = state.where or user_line(3)
+        return Tensor._symbol(shape, dtype, Node(op, inputs, attrs, where, state.scope, next(serials)))
 
     def read(self, variable: Variable) -> Tensor:
         """The variable's value at this point of the function."""

@@ -33,10 +33,10 @@ from ranvier.dtypes import as_dtype
 from ranvier.errors import ArgumentError, FileFormatError, UserError, describe
 from ranvier.models.data_adapter import warn
 from ranvier.models.model import Model
-from ranvier.models.weight_file import MAX_BYTES, SaveError, parse_json, read_weights, write_weights
+from ranvier.models.weight_file import MAX_BYTES, parse_json, read_weights, write_weights
 from ranvier.variable import Variable
 
-__all__ = ["SaveError", "load_model", "save_model"]
+__all__ = ["load_model", "save_model"]
 
 FORMAT = 1
 MAX_LAYERS = 10_000

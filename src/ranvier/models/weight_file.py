@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ranvier.data.atomic import atomic_write
-from ranvier.errors import ArgumentError, FileFormatError, UserError, describe
+from ranvier.errors import ArgumentError, FileFormatError, SaveError, describe
 
-__all__ = ["MAX_BYTES", "SaveError", "read_weights", "valid_name", "write_weights"]
+__all__ = ["MAX_BYTES", "read_weights", "valid_name", "write_weights"]
 
 MAX_HEADER = 16 << 20
 MAX_BYTES = 16 << 30
@@ -32,10 +32,6 @@ _SIZES = {
     "BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "I32": 4, "U32": 4, "I64": 8, "U64": 8, "F32": 4, "F64": 8,
 }  # fmt: skip
 _FIX = "Get the file again from where it came from, or save the model anew."
-
-
-class SaveError(UserError, OSError):
-    """A file could not be written; an older file of that name is unchanged."""
 
 
 def valid_name(name: str) -> bool:

@@ -26,7 +26,7 @@ from ranvier.dtypes import FROM_NUMPY, DType, round_bfloat16
 from ranvier.errors import DTypeError, InternalError, ResourceError, ShapeError, TraceError
 from ranvier.tensor import Node, Tensor, as_tensor
 
-__all__ = ["TABLE", "Aval", "Op", "apply", "broadcast_shapes", "no_grad", "scope", "state"]
+__all__ = ["TABLE", "Aval", "Op", "apply", "broadcast_shapes", "no_grad", "origin", "scope", "state"]
 
 TABLE: dict[str, Op] = {}
 
@@ -44,6 +44,7 @@ class _State(threading.local):
     recording = True
     trace: Any = None  # a compiler trace that records ops on symbolic tensors
     scope: str = ""  # path of the layer being called, for plans and error messages
+    where: tuple[str, int] | None = None  # the source line that traced ops belong to, if not the caller's
 
 
 state = _State()
@@ -81,6 +82,22 @@ def broadcast_shapes(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
             )
         out.append(sizes.pop() if sizes else 1)
     return tuple(out)
+
+
+@contextmanager
+def origin(node: Node) -> Iterator[None]:
+    """Ops traced inside the block belong to the layer and the source line of ``node``: the gradient of an op to the
+    op's own.
+    """
+    if state.trace is None:
+        yield
+        return
+    before = state.scope, state.where
+    state.scope, state.where = node.scope, node.where
+    try:
+        yield
+    finally:
+        state.scope, state.where = before
 
 
 @contextmanager

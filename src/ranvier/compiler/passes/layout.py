@@ -148,7 +148,7 @@ def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[
             new = v.like(v.op, inputs, v.attrs)
         else:
             rows = [to(x, 0) for x in inputs]
-            new = v if v.op == "input" else v.like(v.op, rows, v.attrs)
+            new = v.like(v.op, rows, v.attrs)
         new.layout = layout if v.op != "relayout" else new.layout
         made[id(v)] = new
     first = len(graph.inputs) - len(graph.variables)
