@@ -278,7 +278,7 @@ def test_leaked_values():
         return x
 
     f(1.0)
-    with pytest.raises(TraceError, match="used after its function had been compiled.*return it instead"):
+    with pytest.raises(TraceError, match=r"used after its function had been compiled.*return it instead"):
         kept[0] + 1
     with pytest.raises(TraceError, match="belongs to a function that is being compiled"):
         kept[0].numpy()
@@ -328,8 +328,7 @@ def test_a_traced_gradient_leaves_no_trace():
     @rv.jit
     def f():
         rv.sum(w * w).backward()
-        g = w.grad
-        return g
+        return w.grad
 
     assert f().tolist() == [2, 2]
     assert w.grad is None
@@ -371,7 +370,7 @@ def test_an_exception_in_a_callback_reaches_the_caller(monkeypatch):
     assert "1 op(s) run on the reference" in f.explain(a, a.T)
     for error in (ZeroDivisionError("inside"), KeyboardInterrupt()):
         fail[:] = [error]
-        with pytest.raises(type(error), match="inside|^$"):
+        with pytest.raises(type(error), match=r"inside|^$"):
             f.run(5, a, a.T)
         fail.clear()
         assert f(a, a.T).tolist() == (a @ a.T).tolist()
