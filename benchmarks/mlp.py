@@ -226,7 +226,7 @@ def run(name: str, title: str, spec: Spec, plan: Plan, limits: Sequence[Limit], 
         f"{spec.flops / 1e6:.3g} MFLOP."
     )
     notes = [text]
-    if bound and step_s:
+    if bound and step_s and spec.flops > LARGE:  # what fits the caches is not bound by the copy
         notes.append(
             f"Roofline of Ranvier's step, each kernel at {peak / 1e9:.0f} GFLOP/s (micro-kernel, 2 threads) or "
             f"{bandwidth / 1e9:.0f} GB/s (copy, 2 threads), both measured in this run: {report.seconds(bound)}, "

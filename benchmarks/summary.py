@@ -40,7 +40,9 @@ def sections(records: dict[str, Any]) -> list[str]:
             )
         required += [b for b in bars if b["kind"] == "bar"]
     met, open_ = sum(b["met"] is True for b in required), sum(b["met"] is None for b in required)
-    tally = f"{met} of {len(required)} bars met" + (f", {open_} not measured" if open_ else "") + "."
+    missing = sum(not bars for bars in found.values())
+    tally = f"{met} of {len(required)} bars met" + (f", {open_} not measured" if open_ else "")
+    tally += (f"; {missing} requirements not run" if missing else "") + "."
     notes = (
         "Goals and comparisons beyond the bar are shown for information. Gradients of every op and layer are compared"
         " with finite differences by the tests (`make test`), not here."

@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import json
 import os
-import resource
 import sys
 import time
 import traceback
@@ -25,8 +24,9 @@ def resident() -> int:
 
 
 def peak_resident() -> int:
-    """The most memory this process ever had resident, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most memory this process ever had resident, in bytes (``getrusage`` would count the parent's before exec)."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 
 
 class _Server:

@@ -208,7 +208,9 @@ def _run_watched(
     tensors = [as_tensor(x) for x in chosen]
     for t in tensors:
         if not t.dtype.is_float:
-            raise DTypeError(f"gradients exist for floating tensors only, got {t.dtype}. Convert with astype('float32').")
+            raise DTypeError(
+                f"gradients exist for floating tensors only, got {t.dtype}. Convert with astype('float32')."
+            )
     before, state.recording = state.recording, True
     try:
         leaves = [_watch(t) for t in tensors]
@@ -306,7 +308,9 @@ def value_and_grad(
         read = _read_trainable(wrt) if wrt is not None else []
         out, leaves, structure = _run_watched(function, args, picked, named)
         if has_aux and not (isinstance(out, tuple | list) and len(out) == 2):
-            raise GradientError(f"grad: with has_aux=True the function must return (scalar, extra), got {describe(out)}.")
+            raise GradientError(
+                f"grad: with has_aux=True the function must return (scalar, extra), got {describe(out)}."
+            )
         value, aux = out if has_aux else (out, None)
         value = _scalar_output("grad", value)
         labels = [f"variable {v.name!r}" for v in wrt] if wrt is not None else _labels(args, picked)
@@ -376,13 +380,16 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
     def back(cotangent: Any) -> tuple[Any, ...]:
         given, given_structure = flatten(cotangent)
         if given_structure != out_structure:
-            raise GradientError(f"vjp: expected a cotangent nested like the output, {len(outputs)} tensors, got {len(given)}.")
+            raise GradientError(
+                f"vjp: expected a cotangent nested like the output, {len(outputs)} tensors, got {len(given)}."
+            )
         seeds = [as_tensor(c, t.dtype) for c, t in zip(given, outputs, strict=True)]
         for t, c in zip(outputs, seeds, strict=True):
             if c.shape != t.shape:
                 raise GradientError(f"vjp: expected a cotangent of shape {t.shape}, got {c.shape}.")
         found = gradients(outputs, leaves, [c.astype(t.dtype) for c, t in zip(seeds, outputs, strict=True)])
-        return tuple(unflatten(structure, [g if g is not None else _zeros_like(t) for g, t in zip(found, leaves, strict=True)]))
+        filled = [g if g is not None else _zeros_like(t) for g, t in zip(found, leaves, strict=True)]
+        return tuple(unflatten(structure, filled))
 
     return unflatten(out_structure, _released(outputs, leaves)), back
 
@@ -493,7 +500,9 @@ def _custom_vjp(g: Tensor, out: Tensor, *inputs: Tensor, rule: Callable[..., Any
     for i, (part, x) in enumerate(zip(parts, inputs[1:], strict=True)):
         t = None if part is None else as_tensor(part, x.dtype)
         if t is not None and t.shape != x.shape:
-            raise GradientError(f"custom_gradient: expected a gradient of shape {x.shape} for input {i}, got {t.shape}.")
+            raise GradientError(
+                f"custom_gradient: expected a gradient of shape {x.shape} for input {i}, got {t.shape}."
+            )
         result.append(None if t is None else t.astype(x.dtype))
     return result
 
@@ -538,7 +547,9 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> 
         inputs = tuple([as_tensor(a) for a in args])
         found = function(*[stop_gradient(t) for t in inputs], **named)
         if not isinstance(found, tuple | list) or len(found) != 2 or not callable(found[1]):
-            raise GradientError(f"custom_gradient: expected the function to return (value, rule), got {describe(found)}.")
+            raise GradientError(
+                f"custom_gradient: expected the function to return (value, rule), got {describe(found)}."
+            )
         return apply(custom_op, (stop_gradient(as_tensor(found[0])), *inputs), {"rule": found[1]})
 
     return wrapped

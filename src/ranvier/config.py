@@ -60,7 +60,7 @@ SWITCHES: dict[str, Switch] = {
         Switch("checked", _boolean, False, "guard pages and bounds tests in compiled code (slow)"),
         Switch("data_dir", str, "", "folder of downloaded data sets; empty: the user's cache folder"),
         Switch(
-            "denormals", str, "flush", "numbers below the smallest normal one in compiled code: flush treats them as zero",
+            "denormals", str, "flush", "numbers below the smallest normal one in compiled code; flush: they are zero",
             ("flush", "keep"),
         ),
         Switch("isa", str, "auto", "vector instructions to compile for", ("auto", "avx512", "avx2", "neon")),
@@ -84,7 +84,8 @@ def _checked(switch: Switch, value: Any, source: str) -> Any:
         raise ArgumentError(f"{source} must be one of {', '.join(map(repr, switch.legal))}, got {value!r}.")
     kind = type(switch.default)
     if type(value) is not kind or (kind is int and value < 0):
-        raise ArgumentError(f"{source} must be a {'non-negative ' if kind is int else ''}{kind.__name__}, got {value!r}.")
+        wanted = f"non-negative {kind.__name__}" if kind is int else kind.__name__
+        raise ArgumentError(f"{source} must be a {wanted}, got {value!r}.")
     return value
 
 

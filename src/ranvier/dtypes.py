@@ -19,8 +19,8 @@ import numpy as np
 from ranvier.errors import ArgumentError, DTypeError
 
 __all__ = [
-    "DType", "FloatInfo", "IntegerInfo", "as_dtype", "bfloat16", "bool_", "finfo", "float32", "float64", "iinfo", "int8",
-    "int16", "int32", "int64", "isdtype", "promote", "result_type", "round_bfloat16", "uint8", "uint32",
+    "DType", "FloatInfo", "IntegerInfo", "as_dtype", "bfloat16", "bool_", "finfo", "float32", "float64", "iinfo",
+    "int8", "int16", "int32", "int64", "isdtype", "promote", "result_type", "round_bfloat16", "uint8", "uint32",
 ]  # fmt: skip
 
 
@@ -273,9 +273,7 @@ def finfo(type: Any) -> FloatInfo:
         largest = float(2 - 2.0**-7) * 2.0**127
         return FloatInfo(16, 2.0**-7, largest, -largest, 2.0**-126, dtype)
     info = np.finfo(dtype.numpy)
-    return FloatInfo(
-        info.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype
-    )
+    return FloatInfo(info.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype)
 
 
 def iinfo(type: Any) -> IntegerInfo:

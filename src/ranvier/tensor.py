@@ -495,7 +495,9 @@ def as_tensor(value: Any, like: DType | None = None, copy: bool = True) -> Tenso
         return Tensor._wrap(np.asarray(value, np.bool_), dtypes.bool_)
     if isinstance(value, float) and not isinstance(value, np.floating):
         wide = np.asarray(value)
-        return Tensor._wrap(wide, dtypes.float64) if like is dtypes.float64 else Tensor._wrap(_narrow(wide), dtypes.float32)
+        if like is dtypes.float64:
+            return Tensor._wrap(wide, dtypes.float64)
+        return Tensor._wrap(_narrow(wide), dtypes.float32)
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
             raise ArgumentError(f"tensor: the integer {value} does not fit into int64.")

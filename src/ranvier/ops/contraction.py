@@ -22,8 +22,8 @@ def _matmul_infer(inputs: Sequence[Tensor]) -> Aval:
     require_kind("matmul", a, "int float")
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
         raise ShapeError(
-            f"matmul: shapes {a.shape} and {b.shape} do not fit: the last axis of the first must equal the axis before the "
-            "last of the second."
+            f"matmul: shapes {a.shape} and {b.shape} do not fit: the last axis of the first must equal the axis "
+            "before the last of the second."
         )
     batch = broadcast_shapes("matmul (batch axes)", a.shape[:-2], b.shape[:-2]) if a.ndim + b.ndim > 4 else ()
     return Aval((*batch, a.shape[-2], b.shape[-1]), a.dtype)

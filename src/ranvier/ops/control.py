@@ -55,8 +55,8 @@ def check_same(name: str, before: Any, after: Any) -> None:
         b = as_tensor(b)
         if a.shape != b.shape or a.dtype is not b.dtype:
             raise ShapeError(
-                f"{name}: shape and dtype must stay the same from turn to turn, but {a.shape} {a.dtype} became {b.shape} "
-                f"{b.dtype}."
+                f"{name}: shape and dtype must stay the same from turn to turn, but {a.shape} {a.dtype} became "
+                f"{b.shape} {b.dtype}."
             )
 
 
@@ -93,9 +93,8 @@ def scan(
     lengths = {t.shape[0] for t in slices if t.ndim} | ({int(length)} if length is not None else set())
     if len(lengths) != 1 or any([t.ndim == 0 for t in slices]):
         found = ", ".join([str(t.shape) for t in slices]) or "no slices"
-        raise ShapeError(
-            f"scan: expected one common length along the first axis, got {found}{'' if length is None else f' and {length=}'}."
-        )
+        given = "" if length is None else f" and {length=}"
+        raise ShapeError(f"scan: expected one common length along the first axis, got {found}{given}.")
     (turns,) = lengths
     if turns == 0:
         raise ArgumentError("scan: expected at least one turn, got 0: the shape of the outputs would be unknown.")

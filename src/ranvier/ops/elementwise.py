@@ -54,8 +54,8 @@ def _scalar(value: Any, like: DType, widen: bool = False) -> Tensor:
         if widen:
             return as_tensor(value)
         raise ArgumentError(
-            f"the integer {value} does not fit into {like}, the dtype of the tensor it meets. Convert the tensor first, "
-            "for example with x.astype('int64')."
+            f"the integer {value} does not fit into {like}, the dtype of the tensor it meets. Convert the tensor "
+            "first, for example with x.astype('int64')."
         ) from None
 
 
@@ -69,7 +69,8 @@ def coerce(values: Sequence[Any], widen: bool = False) -> tuple[Tensor, ...]:
             if other is not dtype:
                 dtype = promote(dtype, other)
         if dtype is dtypes.float64:  # lists of Python floats were read as float32; read them again, exactly
-            made = [as_tensor(v, dtype) if isinstance(v, list | tuple) else t for v, t in zip(values, made, strict=True)]
+            pairs = zip(values, made, strict=True)
+            made = [as_tensor(v, dtype) if isinstance(v, list | tuple) else t for v, t in pairs]
         full = [t if t is not None else _scalar(v, dtype, widen) for v, t in zip(values, made, strict=True)]
     else:
         full = [as_tensor(v) for v in values]
@@ -98,7 +99,15 @@ class Unary(Op):
             return Aval(inputs[0].shape, result or inputs[0].dtype)
 
         super().__init__(
-            name, reference, infer, (vjp,) if vjp else (), family="elementwise", arity=1, doc=doc, kinds=kinds, **options
+            name,
+            reference,
+            infer,
+            (vjp,) if vjp else (),
+            family="elementwise",
+            arity=1,
+            doc=doc,
+            kinds=kinds,
+            **options,
         )
 
     def __call__(self, x: Any) -> Tensor:
@@ -132,7 +141,16 @@ class Binary(Op):
             return Aval(shape, result or x.dtype)
 
         super().__init__(
-            name, reference, infer, vjps, family="elementwise", arity=2, broadcasts=True, doc=doc, kinds=kinds, **options
+            name,
+            reference,
+            infer,
+            vjps,
+            family="elementwise",
+            arity=2,
+            broadcasts=True,
+            doc=doc,
+            kinds=kinds,
+            **options,
         )
         self.compares = result is dtypes.bool_  # so no dtype of the result is at stake
 
@@ -284,9 +302,7 @@ def _erf(x: np.ndarray) -> np.ndarray:
 
 
 sigmoid = Unary("sigmoid", _sigmoid, lambda g, out, x: g * out * (1 - out), "``1 / (1 + e**-x)``.")
-erf = Unary(
-    "erf", _erf, lambda g, out, x: g * (2 / math.sqrt(math.pi)) * exp(-(x * x)), "The error function of x."
-)
+erf = Unary("erf", _erf, lambda g, out, x: g * (2 / math.sqrt(math.pi)) * exp(-(x * x)), "The error function of x.")
 relu = Unary(
     "relu",
     lambda x: np.maximum(x, np.zeros((), x.dtype)),
@@ -303,9 +319,7 @@ isinf = Unary("isinf", np.isinf, None, "Whether x is infinite.", result=dtypes.b
 isfinite = Unary(
     "isfinite", np.isfinite, None, "Whether x is neither NaN nor infinite.", result=dtypes.bool_, no_gradient="boolean"
 )
-logical_not = Unary(
-    "logical_not", np.logical_not, None, "Boolean negation.", kinds="bool", no_gradient="boolean"
-)
+logical_not = Unary("logical_not", np.logical_not, None, "Boolean negation.", kinds="bool", no_gradient="boolean")
 bitwise_not = Unary("bitwise_not", np.invert, None, "Each bit inverted.", kinds="bool int", no_gradient="integer")
 
 # -- two inputs ---------------------------------------------------------------------------------------------------
@@ -365,7 +379,7 @@ minimum = Binary(
 
 
 def _share(g: Tensor, mine: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The cotangent where this input was chosen, half of it on ties, 0 elsewhere (chosen, not multiplied: g may be inf)."""
+    """The cotangent where this input was chosen, half of it on ties, else 0 (chosen, not multiplied: g may be inf)."""
     return where(mine, g, where(equal(x, y), g * 0.5, 0))
 
 

@@ -197,7 +197,9 @@ def _along_infer(inputs: Sequence[Tensor], axis: int) -> Aval:
     _require_integers(name, indices)
     rest = [i for i in range(x.ndim) if i != axis]
     if indices.ndim != x.ndim or any(indices.shape[i] != x.shape[i] for i in rest):
-        raise ShapeError(f"{name}: indices of shape {indices.shape} must equal shape {x.shape} on every axis but {axis}.")
+        raise ShapeError(
+            f"{name}: indices of shape {indices.shape} must equal shape {x.shape} on every axis but {axis}."
+        )
     if len(inputs) == 3:
         require_kind(name, x, "int float")
         if inputs[2].shape != indices.shape:

@@ -23,7 +23,10 @@ ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 
 
-def threefry(key: tuple[np.ndarray, np.ndarray], counter: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+Words = tuple[np.ndarray, np.ndarray]
+
+
+def threefry(key: Words, counter: Words) -> Words:
     """Threefry-2x32-20 of uint32 arrays."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(PARITY))
     x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]

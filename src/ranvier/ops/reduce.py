@@ -30,7 +30,9 @@ def normalise_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     out = []
     for a in axes:
         if isinstance(a, bool) or not isinstance(a, int | np.integer):
-            raise ArgumentError(f"{name}: expected axis to be an integer, a tuple of integers or None, got {describe(a)}.")
+            raise ArgumentError(
+                f"{name}: expected axis to be an integer, a tuple of integers or None, got {describe(a)}."
+            )
         if not -ndim <= a < ndim:
             raise ArgumentError(f"{name}: axis {a} is out of range for a tensor with {ndim} axes.")
         out.append(int(a) % ndim)

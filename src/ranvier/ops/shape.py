@@ -18,8 +18,8 @@ from ranvier.tensor import Tensor, as_tensor
 
 __all__ = [
     "broadcast_arrays", "broadcast_to", "concat", "concatenate", "embed", "expand_dims", "flip", "full_like",
-    "matrix_transpose", "moveaxis", "ones_like", "pad", "permute_dims", "repeat", "reshape", "split", "squeeze", "stack",
-    "swapaxes", "tile", "transpose", "zeros_like",
+    "matrix_transpose", "moveaxis", "ones_like", "pad", "permute_dims", "repeat", "reshape", "split", "squeeze",
+    "stack", "swapaxes", "tile", "transpose", "zeros_like",
 ]  # fmt: skip
 
 
