@@ -37,8 +37,9 @@ class Native(Train):
         engine = model._keeper.engine
         (self.segment,) = engine.segments(compiled, prepared.rows, p.spec.batch, training=True)
         self.clock = engine.training
-        self.segment.bind(prepared.x, prepared.y, p.orders[0].reshape(-1), prepared.weights)
-        (made,) = self.segment.step._made.values()
+        arguments = (prepared.x, prepared.y, p.orders[0].reshape(-1), prepared.weights)
+        self.segment.bind(*arguments)
+        made, _ = self.segment.step.specialise(*arguments)
         self.info["kernels"] = [step_cost(s) for s in made.executor.plan.steps]
         self.info["threads"] = made.executor.threads
 
