@@ -24,7 +24,10 @@ FLOORS = (
         ("layers", "activations", "losses", "optimizers", "metrics", "initializers", "regularizers"),
     ),
     ("Floor 2: compiler", ("jit", "compiler")),
-    ("Floor 1: core", ("tensor", "ops", "autodiff", "variable", "random", "dtypes", "errors", "config", "tree")),
+    (
+        "Floor 1: core",
+        ("tensor", "ops", "autodiff", "variable", "random", "dtypes", "errors", "config", "tree", "version"),
+    ),
 )
 
 

@@ -19,7 +19,9 @@ FLOORS = {
     **dict.fromkeys(("models", "callbacks", "data", "datasets", "diagnose", "sklearn", "zoo"), 4),
     **dict.fromkeys(("layers", "activations", "losses", "optimizers", "metrics", "initializers", "regularizers"), 3),
     **dict.fromkeys(("jit", "compiler"), 2),
-    **dict.fromkeys(("tensor", "ops", "autodiff", "variable", "random", "dtypes", "errors", "config", "tree", "version"), 1),
+    **dict.fromkeys(
+        ("tensor", "ops", "autodiff", "variable", "random", "dtypes", "errors", "config", "tree", "version"), 1
+    ),
 }
 ROOF = 6  # __init__.py and __main__.py see the whole house
 
