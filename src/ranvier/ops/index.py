@@ -184,6 +184,7 @@ def scatter_add(base: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
         [1.0, 0.0, 5.0]
     """
     t, u = e.coerce((as_tensor(base), updates))
+    require_kind("scatter_add", t, "int float")
     where = _axis("scatter_add", axis, t.ndim)
     return apply(scatter_add_op, (t, _indices("scatter_add", indices, t.shape[where]), u), {"axis": where})
 
@@ -300,6 +301,7 @@ def add_along_axis(base: Any, indices: Any, updates: Any, axis: int = -1) -> Ten
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     t, u = e.coerce((as_tensor(base), updates))
+    require_kind("add_along_axis", t, "int float")
     where = _axis("add_along_axis", axis, t.ndim)
     return apply(add_along_op, (t, _indices("add_along_axis", indices, t.shape[where]), u), {"axis": where})
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranvier import dtypes
-from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
+from ranvier.errors import ArgumentError, ShapeError, describe
 from ranvier.ops import elementwise as e
 from ranvier.ops import shape as s
 from ranvier.ops.table import Aval, Op, apply, require_kind
@@ -110,7 +110,6 @@ def _sum(x: np.ndarray, axis: Any) -> np.ndarray:
 
 
 _EMPTY = [((np.ones((2, 0)),), {"axes": (1,)}, ShapeError, "cannot reduce over an axis of size 0")]
-_NUMBERS = [((np.ones(2),), {"axes": (0,)}, DTypeError, "expected bool input")]
 
 reduce_sum = Reduce(
     "reduce_sum", _sum, lambda g, out, x, axes: _spread(g, x, axes), "Sum along axes; integers are summed in int64.",
@@ -125,13 +124,11 @@ reduce_min = Reduce(
     errors=_EMPTY,
 )  # fmt: skip
 reduce_and = Reduce(
-    "reduce_and", np.logical_and.reduce, None, "Logical and.", "bool", no_gradient="boolean", samples=_bool_samples,
-    errors=_NUMBERS,
-)  # fmt: skip
+    "reduce_and", np.logical_and.reduce, None, "Logical and.", "bool", no_gradient="boolean", samples=_bool_samples
+)
 reduce_or = Reduce(
-    "reduce_or", np.logical_or.reduce, None, "Logical or.", "bool", no_gradient="boolean", samples=_bool_samples,
-    errors=_NUMBERS,
-)  # fmt: skip
+    "reduce_or", np.logical_or.reduce, None, "Logical or.", "bool", no_gradient="boolean", samples=_bool_samples
+)
 
 
 def _reduce(op: Reduce, x: Any, axis: Any, keepdims: bool) -> Tensor:
