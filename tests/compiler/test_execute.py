@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 import tracemalloc
 from pathlib import Path
@@ -17,6 +14,8 @@ import pytest
 import ranvier as rv
 from ranvier.compiler import execute
 from ranvier.optimizers import Adam
+
+from .processes import child
 
 # -- variables that several functions keep ------------------------------------------------------------------------
 
@@ -242,15 +241,6 @@ def test_tracing_in_one_thread_while_another_runs(rng):
 # -- processes ----------------------------------------------------------------------------------------------------
 
 
-def child(source: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own."""
-    paths = os.pathsep.join([str(Path(rv.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, "PYTHONPATH": paths, **environment},
-    )  # fmt: skip
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_after_use():
     done = child(
@@ -277,38 +267,6 @@ def test_fork_after_use():
         """
     )
     assert done.stdout.split() == ["0", "True"], done.stderr
-
-
-def test_guard_pages_and_bounds_report_a_wrong_kernel():
-    """Accesses outside a buffer: noticed by the bounds test in the code, and reported, not a crash."""
-    done = child(
-        """
-        import dataclasses, numpy as np, ranvier as rv
-        from ranvier.compiler.passes import kernels
-        from ranvier.errors import InternalError
-        rv.config.set("checked", True)
-        rv.config.set("cache", False)
-        made = kernels._Nest.kernel
-        for shift in (10**6, -50, 300):
-            def kernel(self, shift=shift):
-                k = made(self)
-                reads = set(range(len(k.operands))) - set(k.writes)
-                k.spec = dataclasses.replace(k.spec, operands=tuple(
-                    dataclasses.replace(o, offset=o.offset + shift) if i in reads else o
-                    for i, o in enumerate(k.spec.operands)))
-                return k
-            kernels._Nest.kernel = kernel
-            try:
-                rv.jit(lambda x: rv.exp(x) + 1)(np.ones((3, 50), "f"))
-                print("nothing noticed")
-            except InternalError as error:
-                print("InternalError" if "outside its buffers" in str(error) else error)
-        kernels._Nest.kernel = made
-        print(rv.jit(lambda x: x + 1)(np.ones(3)).tolist())
-        """
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["InternalError"] * 3 + ["[2.0, 2.0, 2.0]"]
 
 
 # -- memory -------------------------------------------------------------------------------------------------------

@@ -107,6 +107,11 @@ class Memory:
                 sizes[place.index] = max(sizes.get(place.index, 0), place.nbytes)
         return {at: allocate(n, zero=True, guarded=True) for at, n in sizes.items()}
 
+    def damaged(self) -> bool:
+        """Checked mode: whether something was written just outside a buffer."""
+        kept = [x for k in self._keep for x in (k.values() if isinstance(k, dict) else [k])]
+        return any(x.check_canaries() is not None for x in kept if isinstance(x, Buffer))
+
     def _constant(self, v: Value, place: Place) -> int:
         array = to_memory(v.attrs["value"], v.dtype)
         buffer = allocate(place.nbytes, zero=True, guarded=self._checked)

@@ -24,7 +24,7 @@ from ranvier.compiler.native.runtime import CALLBACK, default_threads
 from ranvier.compiler.passes.copies import extent
 from ranvier.compiler.pipeline import compile_plan
 from ranvier.compiler.plan import Plan
-from ranvier.compiler.storage import Home, from_memory, to_memory
+from ranvier.compiler.storage import Home, fenced, from_memory, to_memory
 from ranvier.compiler.views import view
 from ranvier.errors import InternalError, ResourceError
 
@@ -145,6 +145,9 @@ class NativeExecutor:
             if address % ready.itemsize:
                 ready = ready.copy()
                 address = ready.ctypes.data
+            if self.checked:
+                ready = fenced(ready)
+                address = ready.ctypes.data
             self._arguments[i] = ready
             for at, offset in made.patches[i]:
                 made.pointers[at] = address + offset
@@ -155,19 +158,26 @@ class NativeExecutor:
         with self._lock:
             made = self._prepare(arrays)
             self._state[:2] = 0
+            self._forget()  # an interrupt may come before the next line but one
             self.machine.runtime.run(made.address, steps, self.threads, self._state_address)
             self._finish()
             return [from_memory(self._array(v) if fixed is None else fixed, v.dtype) for v, fixed in self._results]
 
-    def _finish(self) -> None:
+    def _forget(self) -> None:
+        """The values that variables were last read as: the newer ones are in their homes."""
         variables = self.plan.graph.variables
         for i in self._written:
-            variables[i]._leaf = None  # the newer value is in its home
+            variables[i]._leaf = None
+
+    def _finish(self) -> None:
+        self._forget()
         if self._state[0]:
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
             raise InternalError(f"compiled code touched memory outside its buffers (code {self._state[0]})")
+        if self.checked and (self._memory.damaged() or any(home.damaged for home in self._homes)):
+            raise InternalError("compiled code wrote outside its buffers: the bytes around one of them have changed")
 
     # -- looking inside -------------------------------------------------------------------------------------------
 
@@ -180,6 +190,7 @@ class NativeExecutor:
         with self._lock:
             made = self._prepare(arrays)
             self._state[:2] = 0
+            self._forget()
             cycles = np.zeros(len(made.table), np.int64)
 
             def run(count: int, counters: int) -> None:

@@ -11,7 +11,7 @@ from ranvier.compiler.native.memory import allocate
 from ranvier.dtypes import DType
 from ranvier.variable import Variable
 
-__all__ = ["Home", "from_memory", "memory_dtype", "to_memory"]
+__all__ = ["Home", "fenced", "from_memory", "memory_dtype", "to_memory"]
 
 _MEMORY = {"bfloat16": np.dtype(np.uint16)}
 
@@ -35,6 +35,13 @@ def from_memory(array: np.ndarray, dtype: DType) -> np.ndarray:
         wide <<= np.uint32(16)  # in place: an array without axes stays an array
         return wide.view(np.float32)
     return np.array(array)
+
+
+def fenced(array: np.ndarray) -> np.ndarray:
+    """A copy between guard pages, for checked mode."""
+    copy = allocate(array.nbytes, guarded=True).array(array.dtype, array.shape)
+    copy[...] = array
+    return copy
 
 
 class Home:
@@ -63,6 +70,11 @@ class Home:
             self._panels = self._flat.reshape(panels, shape[0], layout)
         self.stale = False
         self.push()
+
+    @property
+    def damaged(self) -> bool:
+        """Checked mode: whether something was written just outside."""
+        return self._buffer.check_canaries() is not None
 
     def push(self) -> None:
         """Copy the variable's present value into this memory."""

@@ -8,7 +8,7 @@ from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.nest import Nest, Operand
 from ranvier.compiler.views import row_strides, view
 
-__all__ = ["SLACK", "copy_kernel", "extent", "flat_copy", "store_part"]
+__all__ = ["SLACK", "bound", "copy_kernel", "extent", "flat_copy", "store_part"]
 
 SLACK = 64
 """Elements behind every buffer of a plan that may be read and written: vectors are used in whole panels."""
@@ -22,6 +22,12 @@ def extent(v: Value) -> int:
     return v.size + SLACK
 
 
+def bound(v: Value, checked: bool) -> int:
+    """Elements that a kernel may touch: of an argument in checked mode, those that it really has."""
+    exact = checked and v.op == "input" and "variable" not in v.attrs
+    return v.size if exact else extent(v)
+
+
 def store_part(
     v: Value, x: Value | None, offset: int, strides: tuple[int, ...], dims: tuple[int, ...], checked: bool
 ) -> Kernel:
@@ -32,7 +38,7 @@ def store_part(
         body = (Instr("const", v.dtype.name, (), (0,)),)
         return Kernel(Nest(dims, "none", (out,), body, ((0, 0),), 0, checked), [Access(v)], [0], [v])
     seen = view(x)
-    source = Operand(x.dtype.name, seen.strides or (0,), seen.offset, extent(seen.root))
+    source = Operand(x.dtype.name, seen.strides or (0,), seen.offset, bound(seen.root, checked))
     body = (Instr("load", x.dtype.name, (), (0,)),)
     spec = Nest(dims, "none", (source, out), body, ((1, 0),), 0, checked)
     return Kernel(spec, [Access(seen.root), Access(v)], [1], [v])

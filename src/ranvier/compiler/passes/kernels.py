@@ -25,7 +25,7 @@ from ranvier.compiler.native.nest import Nest, Operand
 from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
 from ranvier.compiler.native.scatter import Scatter
 from ranvier.compiler.passes.control import control_step
-from ranvier.compiler.passes.copies import extent, store_part
+from ranvier.compiler.passes.copies import bound, extent, store_part
 from ranvier.compiler.passes.fuse import Alignment, Group, input_alignment
 from ranvier.compiler.passes.simplify import uniform
 from ranvier.compiler.views import VIEWS, row_strides, view
@@ -185,7 +185,7 @@ class _Nest(_Body):
         if key not in self.index:
             self.index[key] = len(self.operands)
             # A negative stride walks back from the offset; the operand then starts at the buffer itself.
-            self.operands.append(Operand(root.dtype.name, strides, offset, extent(root)))
+            self.operands.append(Operand(root.dtype.name, strides, offset, bound(root, self.checked)))
             self.accesses.append(Access(root))
         return self.index[key]
 
