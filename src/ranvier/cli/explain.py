@@ -64,16 +64,12 @@ def train_plan(model: Any, size: int, rows: int, path: str) -> str:
     import numpy as np
 
     from ranvier.errors import DataError
-    from ranvier.models.preparing import prepare
 
     if not model.compiled or model.loss is None:
         raise DataError(
             f"{path}: the model was saved before compile(), so it has no training step. Use --step predict."
         )
     x = np.zeros((rows, *model.input_shape[1:]), np.float32)
-    compiled = model._compiled("explain")
-    y = np.zeros(rows, np.int64) if compiled.kind == "sparse" else np.zeros((rows, *model.output_shape[1:]), np.float32)
-    data = prepare("explain", model, compiled, x, y, None)
-    compiled.optimizer.build(model.trainable_weights)
-    step = model._keeper.engine.segments(compiled, rows, size, training=True)[0].step
-    return str(step.explain(data.x, data.y, np.arange(rows), data.weights))
+    sparse = model._compiled("explain").kind == "sparse"
+    y = np.zeros(rows, np.int64) if sparse else np.zeros((rows, *model.output_shape[1:]), np.float32)
+    return str(model.explain(x, y, batch_size=size))

@@ -160,9 +160,10 @@ class Model(Layer):
 
     @property
     def output_shape(self) -> Any:
-        """Shape of the output with an open batch axis, or None before the model is built."""
+        """Shape of the output with an open batch axis; None before the model is built, and for several outputs."""
         output = self._keeper.output
-        return output[0] if isinstance(output, tuple) else None
+        one = isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], DType)  # (shape, dtype)
+        return output[0] if one else None
 
     # -- compile --------------------------------------------------------------------------------------------------
 

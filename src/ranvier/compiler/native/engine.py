@@ -209,7 +209,7 @@ class KernelStore:
         if self.cache is not None:
             entry = digest(key, codegen_version(), fingerprint(self.isa))
             data = self.cache.load(entry)
-            if data is not None:
+            if data is not None and symbol(key).encode() in data:  # not another kernel's file under this name
                 self.disk_hits += 1
                 return data
         data = compile_ir(spec.ir(symbol(key), self.isa), self.isa)
