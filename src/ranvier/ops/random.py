@@ -24,29 +24,36 @@ PARITY = 0x1BD11BDA
 
 
 Words = tuple[np.ndarray, np.ndarray]
+_BLOCK = 1 << 14  # numbers made at a time, so that they stay in the first caches
 
 
 def threefry(key: Words, counter: Words) -> Words:
-    """Threefry-2x32-20 of uint32 arrays."""
+    """Threefry-2x32-20 of uint32 arrays (not of scalars, which would warn when they wrap around)."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(PARITY))
     x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]
+    carry = np.empty_like(x1)
     for group in range(5):
         for rotation in ROTATIONS[group % 2]:
-            x0 = x0 + x1
-            x1 = (x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))
-            x1 = x1 ^ x0
-        x0 = x0 + schedule[(group + 1) % 3]
-        x1 = x1 + (schedule[(group + 2) % 3] + np.uint32(group + 1))
+            x0 += x1
+            np.right_shift(x1, np.uint32(32 - rotation), out=carry)
+            x1 <<= np.uint32(rotation)
+            x1 |= carry
+            x1 ^= x0
+        x0 += schedule[(group + 1) % 3]
+        x1 += schedule[(group + 2) % 3] + np.uint32(group + 1)
     return x0, x1
 
 
 def _reference(state: np.ndarray, shape: tuple[int, ...], word: int) -> np.ndarray:
     words = state.astype(np.int64).view(np.uint32)  # seed low, seed high, stream low, stream high (little-endian)
+    key = (words[0:1], words[1:2] ^ words[3:4])
     n = math.prod(shape)
-    index = np.arange(n, dtype=np.uint32)
-    stream = np.full(n, words[2], np.uint32)
-    key = (np.full(n, words[0], np.uint32), np.full(n, words[1] ^ words[3], np.uint32))
-    return threefry(key, (index, stream))[word].reshape(shape)
+    out = np.empty(n, np.uint32)
+    for start in range(0, n, _BLOCK):
+        index = np.arange(start, min(start + _BLOCK, n), dtype=np.uint32)
+        stream = np.full(index.shape, words[2], np.uint32)
+        out[start : start + _BLOCK] = threefry(key, (index, stream))[word]
+    return out.reshape(shape)
 
 
 def _infer(inputs: Sequence[Tensor], shape: tuple[int, ...], word: int) -> Aval:
