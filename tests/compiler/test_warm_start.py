@@ -96,7 +96,7 @@ def test_two_processes_fill_the_cache_at_once(warm, tmp_path):
     assert [error for _, error in done] == [""] * 3
     assert {out.split()[0] for out, _ in done} == {warm[1]}
     assert start(folder) == (warm[1], 0, warm[2])
-    assert not [f.name for f in folder.iterdir() if f.suffix not in (".kernel",)]
+    assert not [f.name for f in folder.iterdir() if f.suffix != ".kernel"]
 
 
 @pytest.mark.parametrize(
