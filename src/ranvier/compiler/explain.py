@@ -88,11 +88,15 @@ def _rows(plan: Plan, threads: int, times: Sequence[float] | None) -> list[str]:
     return lines
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _summary(plan: Plan, threads: int) -> str:
     bound = sum(_bound(s, threads) for s in plan.steps) * 1e6
     fallback = sum(isinstance(s, Callback) for s in plan.steps)
     text = (
-        f"{len(plan.steps)} kernel{'' if len(plan.steps) == 1 else 's'}, {threads} thread{'s' if threads > 1 else ''}, {plan.flops / 1e6:.3f} MFLOP, "
+        f"{_count(len(plan.steps), 'kernel')}, {_count(threads, 'thread')}, {plan.flops / 1e6:.3f} MFLOP, "
         f"{plan.bytes / 1e6:.3f} MB moved, {plan.arena / 1e6:.3f} MB of intermediate values, roofline {bound:.2f} us"
     )
     return text + (f"; {fallback} op(s) run on the reference: they have no kernel" if fallback else "")
