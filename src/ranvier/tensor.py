@@ -548,9 +548,17 @@ def _plain(array: np.ndarray) -> np.ndarray:
 
 
 def _refuse_objects(array: np.ndarray) -> None:
-    if array.dtype.kind in "OUSV":
-        example = f" such as {np.ravel(array)[0]!r}" if array.size and array.dtype.names is None else ""
-        raise DTypeError(f"tensor: expected numbers, got {array.dtype.name} data{example}.")
+    kind = {"O": "object", "U": "text", "S": "text", "V": "record", "c": "complex"}.get(array.dtype.kind)
+    if kind == "complex":
+        raise DTypeError(
+            f"tensor: expected real numbers, got {array.dtype.name} data of shape {array.shape}. Give real and "
+            "imaginary part as arrays of their own."
+        )
+    if kind is not None:
+        entries = [] if kind == "record" else np.ravel(array).tolist()
+        odd = [v for v in entries if not isinstance(v, bool | int | float | np.number)] or entries
+        example = f" such as {odd[0]!r}" if odd else ""
+        raise DTypeError(f"tensor: expected numbers, got {kind} data{example}.")
 
 
 def _convert(value: Any, like: DType | None) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from typing import IO, Any
 
 from ranvier.callbacks.base import Callback, Logs
-from ranvier.errors import ArgumentError, describe
+from ranvier.errors import ArgumentError, SaveError, describe
 
 __all__ = ["CSVLogger"]
 
@@ -76,15 +77,27 @@ class CSVLogger(Callback):
         Args:
             epoch: its number.
             logs: its values.
+
+        Raises:
+            SaveError: the row cannot be written, for example because the disk is full.
         """
         if self._file is None:
             return
         values = dict(logs or {})
-        if self._keys is None:
-            self._keys = list(values)
-            self._write(["epoch", *self._keys])
-        self._write([epoch, *(repr(float(values[k])) if k in values else "" for k in self._keys)])
-        self._file.flush()
+        try:
+            if self._keys is None:
+                self._keys = list(values)
+                self._write(["epoch", *self._keys])
+            self._write([epoch, *(repr(float(values[k])) if k in values else "" for k in self._keys)])
+            self._file.flush()
+        except OSError as error:
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):  # closing tries once more to write what is left
+                file.close()
+            raise SaveError(
+                f"CSVLogger: epoch {epoch + 1} cannot be written to {self.filename}: {error.strerror or error}. Free "
+                "some space, or name another file. The model keeps what it has learned."
+            ) from None
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Close the file.

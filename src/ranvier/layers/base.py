@@ -340,7 +340,10 @@ class Layer(Configurable):
         if len(new) != len(mine):
             hint = "" if self.built else " The layer is not built yet; call it or build it first."
             raise ArgumentError(f"{self._who()}: expected {len(mine)} weight arrays, got {len(new)}.{hint}")
-        values = [as_tensor(w) for w in new]
+        try:
+            values = [as_tensor(w) for w in new]
+        except (DTypeError, ShapeError) as error:
+            raise type(error)(f"{self._who()}, weights: {error.message}", error.where) from None
         for v, w in zip(mine, values, strict=True):
             if v.shape != w.shape:
                 raise ShapeError(f"{self._who()}: expected shape {v.shape} for weight {v.name!r}, got {w.shape}.")

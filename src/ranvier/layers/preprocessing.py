@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ranvier.errors import ArgumentError, DataError, ShapeError, describe
+from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError, describe
 from ranvier.layers.base import InputSpec, Layer, register
 from ranvier.ops import elementwise as e
 from ranvier.ops import reduce as r
@@ -136,10 +136,14 @@ class Normalization(Layer):
             data: samples on the first axis.
 
         Raises:
+            DTypeError: the data is not made of numbers.
             DataError: no samples, or NaN or infinity in some feature.
             ShapeError: the data does not fit an earlier input.
         """
-        x = as_tensor(data)
+        try:
+            x = as_tensor(data)
+        except (DTypeError, ShapeError) as error:
+            raise type(error)(f"{self._who()}: {error.message}", error.where) from None
         if x.ndim == 0 or x.size == 0:
             raise DataError(f"{self._who()}: expected at least one sample to adapt to, got shape {x.shape}.")
         self.build((None, *x.shape[1:]))

@@ -79,6 +79,12 @@ def _to_array(who: str, name: str, value: Any) -> np.ndarray:
     """Any array-like as a NumPy array of numbers."""
     if value is None:
         raise ArgumentError(f"{who}: expected {name} to be an array, got None.")
+    if isinstance(value, dict):
+        keys = ", ".join(map(repr, list(value)[:3])) + (", ..." if len(value) > 3 else "")
+        raise DTypeError(
+            f"{who}: expected {name} to be one array, got a dictionary with {keys}. Models with several inputs or "
+            "outputs cannot be trained; columns become one array with numpy.column_stack."
+        )
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(
             f"{who}: {name} is a masked array with values missing. Fill them first, with {name}.filled(...)."

@@ -110,12 +110,13 @@ def prepare(
 
 
 def _targets(who: str, model: Any, compiled: Compiled, y: Any, rows: int) -> np.ndarray:
-    length = len(y) if hasattr(y, "__len__") else None
+    length = len(y) if hasattr(y, "__len__") and not isinstance(y, dict) else None
     if length is not None and length != rows:
+        several = isinstance(y, list | tuple) and all(getattr(part, "shape", ())[:1] == (rows,) for part in y)
+        hint = " A list of arrays is not taken for several outputs: give one array." if several and y else ""
         raise DataError(
             f"{who}: x has {rows} samples but y has {length}. They must have one row for each sample: check how they "
-            "were "
-            "split or loaded."
+            f"were split or loaded.{hint}"
         )
     return adapter.as_targets(who, y, compiled.kind, model.output_shape, last_layer(model), model.dtype)
 
