@@ -42,8 +42,8 @@ SEVERAL_TARGETS = (
 )
 WRONG_TARGETS = [
     (Y[:5], DataError, "x has 10 samples but y has 5. They must have one row for each sample"),
-    (Y + 1, DataError, "expected labels from 0 to 2, because the last layer 'out' has 3 outputs, got 3 in row 2 of y."),
-    (Y - 1, DataError, "expected labels from 0 to 2, because the last layer 'out' has 3 outputs, got -1 in row 0 of y."),
+    (Y + 1, DataError, "expected labels from 0 to 2, because the last layer 'out' has 3 outputs, got 3 in row 2"),
+    (Y - 1, DataError, "expected labels from 0 to 2, because the last layer 'out' has 3 outputs, got -1 in row 0"),
     (Y.astype(float), DTypeError, "expected integer class labels in y for sparse categorical crossentropy"),
     ([Y, Y], DataError, SEVERAL_TARGETS),
     ({"out": Y}, DTypeError, "expected y to be one array, got a dictionary with 'out'."),
@@ -133,6 +133,23 @@ def test_models_with_several_outputs(outputs: int, nest: Any) -> None:
     for method in (model.fit, model.evaluate, model.train_on_batch):
         with pytest.raises(ArgumentError, match="the model 'several' has several outputs; fit and evaluate take"):
             method(X, X[:, :1])
+
+
+def test_a_model_without_output() -> None:
+    class Forgetful(rv.Model):
+        def call(self, inputs: Any) -> Any:
+            rv.exp(inputs)
+
+    model = Forgetful(name="forgetful")
+    model.compile("sgd", "mse")
+    with pytest.raises(ArgumentError, match=r"fit: the model 'forgetful' gives no output. Return a tensor from its"):
+        model.fit(X, X, verbose=0)
+
+
+def test_layers_called_on_layers() -> None:
+    text = "Dense 'd': expected a tensor, got the layer 'i'. Put layers one after another into rv.Sequential"
+    with pytest.raises(ArgumentError, match=text):
+        rv.layers.Dense(3, name="d")(rv.Input((4,), name="i"))
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "RMSprop", "Adagrad", "Adam", "AdamW"])

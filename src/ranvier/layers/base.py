@@ -403,6 +403,12 @@ class Layer(Configurable):
     def _converted_nest(self, inputs: Any) -> Any:
         """Arrays, Python numbers and nested lists of them become tensors; nests of arrays stay nests."""
         leaves, structure = flatten(inputs)
+        layer = next((x for x in leaves if isinstance(x, Layer)), None)
+        if layer is not None:
+            raise ArgumentError(
+                f"{self._who()}: expected a tensor, got the layer {layer.name!r}. Put layers one after another into "
+                "rv.Sequential, or call them on tensors in a Model's call."
+            )
         if not any(hasattr(x, "shape") for x in leaves):
             leaves, structure = [inputs], _LEAF
         try:

@@ -12,6 +12,7 @@ from ranvier.models import data_adapter as adapter
 from ranvier.models.building import output_of
 from ranvier.models.compiled import Compiled
 from ranvier.models.data_adapter import Data
+from ranvier.tree import flatten
 
 __all__ = ["inputs", "last_layer", "prepare", "triple"]
 
@@ -93,6 +94,8 @@ def prepare(
     adapter.check_finite(who, "x", array, check, x)
     shape = model.output_shape
     if shape is None:
+        if not flatten(model._keeper.output)[0]:
+            raise ArgumentError(f"{who}: the model {model.name!r} gives no output. Return a tensor from its call().")
         raise ArgumentError(
             f"{who}: the model {model.name!r} has several outputs; fit and evaluate take models with one."
         )
