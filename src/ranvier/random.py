@@ -10,6 +10,7 @@ everywhere; float64 ``normal`` uses ``log`` in the tails and agrees to the last 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +18,11 @@ import numpy as np
 
 from ranvier import dtypes
 from ranvier.dtypes import as_dtype, iinfo
-from ranvier.errors import ArgumentError, DTypeError, describe
+from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
 from ranvier.ops import elementwise as e
 from ranvier.ops.random import random_bits
 from ranvier.ops.shape import as_shape
+from ranvier.ops.table import require_memory
 from ranvier.tensor import Tensor, as_tensor
 from ranvier.variable import Variable
 
@@ -101,6 +103,9 @@ class Generator:
 
         Every value is exact in ``dtype``: half a step needs one bit, which is taken from the random ones.
         """
+        if math.prod(shape) > 2**32:
+            raise ShapeError(f"random numbers: at most 2**32 in one draw, got shape {shape}.")
+        require_memory("random numbers", shape, dtype)
         state, offset = self.next_state(), 0.5 if half else 0.0
         bits = {"bfloat16": 8, "float32": 24, "float64": 53}[dtype.name] - half
         high = random_bits(state, shape=shape, word=0)
