@@ -203,9 +203,9 @@ def test_the_order_of_kinds_of_argument_does_not_matter(rng):
     "value, error, text",
     [
         (np.array(["a"]), DTypeError, "expected numbers"),
-        (np.array([1j]), DTypeError, "is not supported"),
+        (np.array([1j]), DTypeError, "complex128"),
         (np.array([None]), DTypeError, "expected numbers"),
-        (np.float16(1), DTypeError, "is not supported"),
+        (np.float16(1), DTypeError, "float16"),
         (lambda x: x, (ArgumentError, DTypeError), "tensors, arrays, numbers|expected numbers"),
         (2**70, ArgumentError, "does not fit into int64"),
     ],
