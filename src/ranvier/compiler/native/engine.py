@@ -23,6 +23,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+import llvmlite.binding as llvm
+
 from ranvier.compiler.native.cache import ObjectCache, digest
 from ranvier.compiler.native.target import Isa, fingerprint, host, target_machine
 from ranvier.errors import InternalError
@@ -59,8 +61,6 @@ def _internal_error(what: str, ir: str) -> InternalError:
 
 def optimised(ir: str, machine: Any) -> Any:
     """Parse, verify and optimise; LLVM aborts the process on a bad module, so nothing unverified gets further."""
-    import llvmlite.binding as llvm
-
     try:
         module = llvm.parse_assembly(ir)
         module.triple, module.data_layout = machine.triple, str(machine.target_data)
@@ -135,8 +135,6 @@ def load_objects(objects: Iterable[bytes], names: Iterable[str]) -> dict[str, in
     Raises:
         InternalError: an object does not define a name asked for.
     """
-    import llvmlite.binding as llvm
-
     objects, names = list(objects), list(names)
     for name in names:  # asking MCJIT for a name that does not exist would end the process
         if not any(b"\0" + name.encode() + b"\0" in data or b"_" + name.encode() in data for data in objects):
