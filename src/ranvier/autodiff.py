@@ -393,6 +393,14 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
     return unflatten(out_structure, _released(outputs, leaves)), back
 
 
+def _nested_like(structure: Any, given: Any) -> list[Any] | None:
+    """The leaves of ``given``, which may be lists of numbers where the structure has a tensor; None if they differ."""
+    if structure == flatten(0)[1]:
+        return [given]
+    leaves, found = flatten(given)
+    return leaves if found == structure else None
+
+
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, Tensor]:
     """The value of ``function`` and its derivative along ``tangents`` (forward mode).
 
@@ -411,10 +419,14 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
         >>> dy.item()
         2.0
     """
-    wanted, structure = flatten(list(primals))
-    given, given_structure = flatten(list(tangents))
-    if structure != given_structure:
-        raise ArgumentError(f"jvp: expected one tangent for each of the {len(wanted)} primals, got {len(given)}.")
+    if len(primals) != len(tangents):
+        raise ArgumentError(f"jvp: expected one tangent for each of the {len(primals)} primals, got {len(tangents)}.")
+    given: list[Any] = []
+    for i, (p, t) in enumerate(zip(primals, tangents, strict=True)):
+        parts = _nested_like(flatten(p)[1], t)
+        if parts is None:
+            raise ArgumentError(f"jvp: expected tangent {i} to be nested like its primal.")
+        given += parts
     out, leaves, _ = _run_watched(function, tuple(primals), range(len(primals)))
     out = _floating_output("jvp", out)
     directions = [as_tensor(t, p.dtype) for t, p in zip(given, leaves, strict=True)]
@@ -530,7 +542,8 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> 
 
     Args:
         function: returns ``(value, rule)``, where ``rule(g)`` returns the gradient for each tensor argument (a tuple
-            for several). Keyword arguments are passed on and not differentiated.
+            for several; None for none). Second derivatives are those of the rule. Keyword arguments are passed on and
+            not differentiated.
 
     Example:
         >>> import ranvier as rv
@@ -544,7 +557,7 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> 
     @functools.wraps(function)
     def wrapped(*args: Any, **named: Any) -> Tensor:
         inputs = tuple([as_tensor(a) for a in args])
-        found = function(*[stop_gradient(t) for t in inputs], **named)
+        found = function(*inputs, **named)
         if not isinstance(found, tuple | list) or len(found) != 2 or not callable(found[1]):
             raise GradientError(
                 f"custom_gradient: expected the function to return (value, rule), got {describe(found)}."

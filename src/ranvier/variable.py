@@ -187,6 +187,9 @@ class Variable:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self._read().__array__(dtype, copy)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        return tensor(self.numpy()).__dlpack__(**options)  # of a copy: the variable's own value must not be written
+
     def __repr__(self) -> str:
         frozen = "" if self._trainable else ", trainable=False"
         return f"Variable({self.name!r}, shape={self.shape}, dtype={self.dtype}{frozen})"

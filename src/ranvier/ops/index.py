@@ -50,6 +50,12 @@ def _indices(name: str, value: Any, size: int) -> Tensor:
     return e.astype(t, dtypes.int64)
 
 
+def _checked(op: Op, inputs: tuple[Tensor, ...], axis: int) -> Tensor:
+    """Apply an op after asking its rule: NumPy would broadcast where the op does not."""
+    op.infer(inputs, axis=axis)
+    return apply(op, inputs, {"axis": axis})
+
+
 # -- whole slices -------------------------------------------------------------------------------------------------
 
 
@@ -184,9 +190,8 @@ def scatter_add(base: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
         [1.0, 0.0, 5.0]
     """
     t, u = e.coerce((as_tensor(base), updates))
-    require_kind("scatter_add", t, "int float")
     where = _axis("scatter_add", axis, t.ndim)
-    return apply(scatter_add_op, (t, _indices("scatter_add", indices, t.shape[where]), u), {"axis": where})
+    return _checked(scatter_add_op, (t, _indices("scatter_add", indices, t.shape[where]), u), where)
 
 
 # -- single elements ----------------------------------------------------------------------------------------------
@@ -279,7 +284,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
     """
     t = as_tensor(x)
     where = _axis("take_along_axis", axis, t.ndim)
-    return apply(take_along_op, (t, _indices("take_along_axis", indices, t.shape[where])), {"axis": where})
+    return _checked(take_along_op, (t, _indices("take_along_axis", indices, t.shape[where])), where)
 
 
 def add_along_axis(base: Any, indices: Any, updates: Any, axis: int = -1) -> Tensor:
@@ -301,9 +306,8 @@ def add_along_axis(base: Any, indices: Any, updates: Any, axis: int = -1) -> Ten
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     t, u = e.coerce((as_tensor(base), updates))
-    require_kind("add_along_axis", t, "int float")
     where = _axis("add_along_axis", axis, t.ndim)
-    return apply(add_along_op, (t, _indices("add_along_axis", indices, t.shape[where]), u), {"axis": where})
+    return _checked(add_along_op, (t, _indices("add_along_axis", indices, t.shape[where]), u), where)
 
 
 def one_hot(indices: Any, num_classes: int, dtype: Any = dtypes.float32) -> Tensor:
