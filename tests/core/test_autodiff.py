@@ -371,7 +371,10 @@ def test_custom_gradients() -> None:
 
         return x * y * factor, rule
 
-    assert scaled_product.__name__ == "scaled_product" and scaled_product.__doc__ == "A product with a gradient of its own."
+    assert (
+        scaled_product.__name__ == "scaled_product"
+        and scaled_product.__doc__ == "A product with a gradient of its own."
+    )
     dx, dy = rv.grad(lambda a, b: scaled_product(a, b, factor=2.0), (0, 1))(rv.tensor(2.0), rv.tensor(3.0))
     assert (dx.item(), dy.item()) == (30.0, 200.0) and calls == [1], "the rule is asked once for all inputs"
     assert scaled_product(2.0, 3.0).item() == 6.0
@@ -444,7 +447,11 @@ W, FROZEN, COUNT = rv.Variable([1.0], name="w"), rv.Variable([1.0], "frozen", Fa
 @pytest.mark.parametrize(
     "call, error, text",
     [
-        (lambda x: rv.grad(lambda x: x)(x), GradientError, r"expected the function to return a scalar, got shape \(2,\)"),
+        (
+            lambda x: rv.grad(lambda x: x)(x),
+            GradientError,
+            r"expected the function to return a scalar, got shape \(2,\)",
+        ),
         (lambda x: rv.grad(lambda x: 1.0)(x), GradientError, "does not depend differentiably on argument 0"),
         (lambda x: rv.grad(lambda x, y: rv.sum(y), (0, 1))(x, x), GradientError, "does not depend .* on argument 0"),
         (lambda x: rv.grad(lambda p: rv.sum(p[1]))([x, x]), GradientError, "on leaf 0 of argument 0"),
@@ -457,22 +464,50 @@ W, FROZEN, COUNT = rv.Variable([1.0], name="w"), rv.Variable([1.0], "frozen", Fa
         (lambda x: rv.grad(lambda x: rv.sum(x), 1)(x), ArgumentError, "argnums 1, but only 1 positional arguments"),
         (lambda x: rv.grad(lambda x: rv.sum(x))(), ArgumentError, "argnums 0, but only 0 positional arguments"),
         (lambda x: rv.grad("f"), ArgumentError, "grad: expected a function, got 'f'"),
-        (lambda x: rv.value_and_grad(lambda x: rv.sum(x), has_aux=True)(x), GradientError, "must return \\(scalar, extra\\)"),
+        (
+            lambda x: rv.value_and_grad(lambda x: rv.sum(x), has_aux=True)(x),
+            GradientError,
+            "must return \\(scalar, extra\\)",
+        ),
         (lambda x: rv.grad(lambda: rv.sum(x), wrt=[W])(), GradientError, "does not depend .* on variable 'w'"),
         (lambda x: rv.grad(lambda: rv.sum(FROZEN), wrt=[FROZEN])(), GradientError, "'frozen' is not trainable: set"),
-        (lambda x: rv.grad(lambda: rv.sum(COUNT), wrt=[COUNT])(), GradientError, "'count' is not trainable: it holds int64"),
+        (
+            lambda x: rv.grad(lambda: rv.sum(COUNT), wrt=[COUNT])(),
+            GradientError,
+            "'count' is not trainable: it holds int64",
+        ),
         (lambda x: rv.grad(lambda: rv.sum(W), wrt=W), ArgumentError, r"expected wrt to be a list.*write wrt=\[w\]"),
-        (lambda x: rv.grad(lambda: rv.sum(x), wrt=[x])(), ArgumentError, "expected wrt to be a list of variables, got Tensor"),
-        (lambda x: rv.vjp(lambda x: x, x)[1](rv.ones(3)), GradientError, r"expected a cotangent of shape \(2,\), got \(3,\)"),
+        (
+            lambda x: rv.grad(lambda: rv.sum(x), wrt=[x])(),
+            ArgumentError,
+            "expected wrt to be a list of variables, got Tensor",
+        ),
+        (
+            lambda x: rv.vjp(lambda x: x, x)[1](rv.ones(3)),
+            GradientError,
+            r"expected a cotangent of shape \(2,\), got \(3,\)",
+        ),
         (lambda x: rv.vjp(lambda x: [x, x], x)[1](x), GradientError, "nested like the output, 2 tensors, got 1"),
         (lambda x: rv.vjp(lambda x: x > 0, x), GradientError, "vjp: expected a floating output, got bool"),
-        (lambda x: rv.jvp(lambda x: x, [x], []), ArgumentError, "expected one tangent for each of the 1 primals, got 0"),
+        (
+            lambda x: rv.jvp(lambda x: x, [x], []),
+            ArgumentError,
+            "expected one tangent for each of the 1 primals, got 0",
+        ),
         (lambda x: rv.jvp(lambda x: x, [x], [1.0]), ArgumentError, r"expected a tangent of shape \(2,\), got \(\)"),
-        (lambda x: rv.jvp(lambda x: rv.argmax(x), [x], [x]), GradientError, "jvp: expected a floating output, got int64"),
+        (
+            lambda x: rv.jvp(lambda x: rv.argmax(x), [x], [x]),
+            GradientError,
+            "jvp: expected a floating output, got int64",
+        ),
         (lambda x: rv.jacobian(lambda x: x > 0)(x), GradientError, "expected a floating output, got bool"),
         (lambda x: rv.sum(x).backward(), GradientError, "does not depend on any trainable variable"),
         (lambda x: rv.sum(FROZEN * 2).backward(), GradientError, "does not depend on any trainable variable"),
-        (lambda x: (W * x).backward(), GradientError, r"backward: expected the function to return a scalar, got shape \(2,\)"),
+        (
+            lambda x: (W * x).backward(),
+            GradientError,
+            r"backward: expected the function to return a scalar, got shape \(2,\)",
+        ),
         (lambda x: rv.sum(COUNT).backward(), GradientError, "backward: expected a floating output, got int64"),
     ],
 )

@@ -71,7 +71,12 @@ def _in_new_process(code: str, **environment: str) -> str:
 def test_the_environment_gives_first_values() -> None:
     code = "print([config.get(n) for n in ('threads', 'checked', 'isa', 'cache', 'cache_dir')])"
     out = _in_new_process(
-        code, RANVIER_THREADS="3", RANVIER_CHECKED="yes", RANVIER_ISA="avx2", RANVIER_CACHE="off", RANVIER_CACHE_DIR="/x y"
+        code,
+        RANVIER_THREADS="3",
+        RANVIER_CHECKED="yes",
+        RANVIER_ISA="avx2",
+        RANVIER_CACHE="off",
+        RANVIER_CACHE_DIR="/x y",
     )
     assert out == "[3, True, 'avx2', False, '/x y']"
     assert _in_new_process("config.set('threads', 5); print(config.get('threads'))", RANVIER_THREADS="3") == "5"

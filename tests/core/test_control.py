@@ -65,20 +65,44 @@ def test_scan_with_nests() -> None:
 @pytest.mark.parametrize(
     "call, error, text",
     [
-        (lambda: rv.scan(lambda c, x: (c, x), 0.0, []), ShapeError, "one common length along the first axis, got no slices"),
-        (lambda: rv.scan(lambda c, x: (c, x), 0.0), ShapeError, "one common length along the first axis, got no slices"),
+        (
+            lambda: rv.scan(lambda c, x: (c, x), 0.0, []),
+            ShapeError,
+            "one common length along the first axis, got no slices",
+        ),
+        (
+            lambda: rv.scan(lambda c, x: (c, x), 0.0),
+            ShapeError,
+            "one common length along the first axis, got no slices",
+        ),
         (lambda: rv.scan(lambda c, x: (c, x), 0.0, rv.tensor(1.0)), ShapeError, r"one common length .*, got \(\)"),
         (lambda: rv.scan(lambda c, x: (c, None), 0.0, [rv.ones(2), rv.ones(3)]), ShapeError, r"got \(2,\), \(3,\)"),
         (lambda: rv.scan(lambda c, x: (c, x), 0.0, rv.ones(3), length=2), ShapeError, r"got \(3,\) and length=2"),
         (lambda: rv.scan(lambda c, x: (c, x), 0.0, rv.ones(0)), ArgumentError, "at least one turn, got 0"),
         (lambda: rv.scan(lambda c, x: (c, x), 0.0, length=0), ArgumentError, "at least one turn, got 0"),
-        (lambda: rv.scan(lambda c, x: (c, x), 0.0, length=-1), ArgumentError, "length to be a positive integer, got -1"),
-        (lambda: rv.scan(lambda c, x: (c, x), 0.0, length=2.5), ArgumentError, "length to be a positive integer, got 2.5"),
+        (
+            lambda: rv.scan(lambda c, x: (c, x), 0.0, length=-1),
+            ArgumentError,
+            "length to be a positive integer, got -1",
+        ),
+        (
+            lambda: rv.scan(lambda c, x: (c, x), 0.0, length=2.5),
+            ArgumentError,
+            "length to be a positive integer, got 2.5",
+        ),
         (lambda: rv.scan(lambda c, x: c, 0.0, rv.ones(3)), ArgumentError, r"return \(carry, output\), got Tensor"),
-        (lambda: rv.scan(lambda c, x: (rv.ones(2), x), 0.0, rv.ones(3)), ShapeError, r"\(\) float32 became \(2,\) float32"),
+        (
+            lambda: rv.scan(lambda c, x: (rv.ones(2), x), 0.0, rv.ones(3)),
+            ShapeError,
+            r"\(\) float32 became \(2,\) float32",
+        ),
         (lambda: rv.scan(lambda c, x: (1, x), 0.0, rv.ones(3)), ShapeError, r"\(\) float32 became \(\) int64"),
         (lambda: rv.scan(lambda c, x: ((c, c), x), 0.0, rv.ones(3)), ShapeError, "1 values became 2"),
-        (lambda: rv.scan(lambda n, x: (n + 1, x[: int(n)]), 0, rv.ones((3, 4))), ShapeError, r"outputs.*\(0,\) .*\(1,\)"),
+        (
+            lambda: rv.scan(lambda n, x: (n + 1, x[: int(n)]), 0, rv.ones((3, 4))),
+            ShapeError,
+            r"outputs.*\(0,\) .*\(1,\)",
+        ),
     ],
 )
 def test_scans_that_are_refused(call: Callable[[], Any], error: type[Exception], text: str) -> None:
@@ -120,11 +144,23 @@ def test_while_loop() -> None:
 @pytest.mark.parametrize(
     "call, error, text",
     [
-        (lambda: rv.cond(rv.tensor([True, False]), lambda: 1, lambda: 2), ShapeError, r"cond: expected a single boolean, got .*\(2,\)"),
+        (
+            lambda: rv.cond(rv.tensor([True, False]), lambda: 1, lambda: 2),
+            ShapeError,
+            r"cond: expected a single boolean, got .*\(2,\)",
+        ),
         (lambda: rv.cond(1, lambda: 1, lambda: 2), DTypeError, "cond: expected a boolean, got int64"),
         (lambda: rv.cond("a", lambda: 1, lambda: 2), DTypeError, "expected numbers, got text"),
-        (lambda: rv.while_loop(lambda c: c, lambda c: c, 1.0), DTypeError, "condition.*expected a boolean, got float32"),
-        (lambda: rv.while_loop(lambda c: c < 3, lambda c: c, rv.ones(2)), ShapeError, "condition.*expected a single boolean"),
+        (
+            lambda: rv.while_loop(lambda c: c, lambda c: c, 1.0),
+            DTypeError,
+            "condition.*expected a boolean, got float32",
+        ),
+        (
+            lambda: rv.while_loop(lambda c: c < 3, lambda c: c, rv.ones(2)),
+            ShapeError,
+            "condition.*expected a single boolean",
+        ),
         (lambda: rv.while_loop(lambda c: c < 3, lambda c: c + 0.5, 0), ShapeError, r"\(\) int64 became \(\) float32"),
         (lambda: rv.while_loop(lambda c: c < 3, lambda c: (c, c), 0), ShapeError, "1 values became 2"),
     ],

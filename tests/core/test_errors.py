@@ -24,7 +24,9 @@ CLASSES = [getattr(errors, name) for name in PYTHON_CLASS]
 
 @pytest.mark.smoke
 def test_the_tree() -> None:
-    found = {n for n, c in vars(errors).items() if inspect.isclass(c) and issubclass(c, errors.UserError)} - {"UserError"}
+    found = {n for n, c in vars(errors).items() if inspect.isclass(c) and issubclass(c, errors.UserError)} - {
+        "UserError"
+    }
     assert found == set(PYTHON_CLASS)
     for name, parent in PYTHON_CLASS.items():
         made = getattr(errors, name)

@@ -19,7 +19,9 @@ from ranvier.tensor import Tensor
 def test_take(axis: int, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> None:
     a = rng.normal(size=(3, 4, 5))
     index = rng.integers(0 if dtype == "uint8" else -3, 3, shape).astype(dtype)
-    np.testing.assert_array_equal(rv.take(a, index, axis).numpy(), np.take(a, index.astype(np.int64), axis), strict=True)
+    np.testing.assert_array_equal(
+        rv.take(a, index, axis).numpy(), np.take(a, index.astype(np.int64), axis), strict=True
+    )
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -2])
@@ -46,7 +48,9 @@ def test_along_axis(axis: int, rng: np.random.Generator) -> None:
     for i, j in np.ndindex(shape):
         meant[(index[i, j], j) if axis == 0 else (i, index[i, j])] += updates[i, j]
     np.testing.assert_allclose(rv.add_along_axis(a, index, updates, axis).numpy(), meant, rtol=1e-13)
-    rv.check_gradients(lambda x, u: rv.add_along_axis(rv.take_along_axis(x, index, axis), index * 0, u, axis) ** 2, a, updates)
+    rv.check_gradients(
+        lambda x, u: rv.add_along_axis(rv.take_along_axis(x, index, axis), index * 0, u, axis) ** 2, a, updates
+    )
 
 
 def test_sums_of_small_integers_are_exact(rng: np.random.Generator) -> None:
@@ -98,10 +102,18 @@ X = rv.tensor([1.0, 2.0, 3.0])
         (lambda: rv.take(1.0, 0), ArgumentError, "take: axis 0 is out of range for a tensor with 0 axes"),
         (lambda: rv.scatter_add(X, [5], [1.0]), IndexRangeError, "scatter_add: index 5 is out of range"),
         (lambda: rv.scatter_add(X, [0, 1], [1.0]), ShapeError, r"expected updates of shape \(2,\), got \(1,\)"),
-        (lambda: rv.scatter_add(X > 0, [0], [True]), DTypeError, "scatter_add: expected integer or floating input, got bool"),
+        (
+            lambda: rv.scatter_add(X > 0, [0], [True]),
+            DTypeError,
+            "scatter_add: expected integer or floating input, got bool",
+        ),
         (lambda: rv.take_along_axis(X, [[0]]), ShapeError, r"take_along_axis: indices of shape \(1, 1\) must equal"),
         (lambda: rv.take_along_axis(X, [9]), IndexRangeError, "take_along_axis: index 9 is out of range"),
-        (lambda: rv.add_along_axis(X, [0], [1.0, 2.0]), ShapeError, r"add_along_axis: expected updates of shape \(1,\)"),
+        (
+            lambda: rv.add_along_axis(X, [0], [1.0, 2.0]),
+            ShapeError,
+            r"add_along_axis: expected updates of shape \(1,\)",
+        ),
         (lambda: rv.one_hot(X, 3), DTypeError, "one_hot: expected integer indices, got float32"),
         (lambda: rv.one_hot([1], 2.5), ArgumentError, "num_classes to be a positive integer, got 2.5"),
         (lambda: rv.one_hot([1], True), ArgumentError, "num_classes to be a positive integer, got True"),

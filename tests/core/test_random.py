@@ -140,7 +140,11 @@ def test_bits_bytes_and_neighbours_are_independent() -> None:
     for shift in (0, 8, 16, 24):
         assert stats.chisquare(np.bincount((bits >> np.uint32(shift)) & 255, minlength=256)).pvalue > 1e-3
     other = random_bits(rv.tensor([3, 5]), shape=(50_000,), word=0).numpy()
-    for a, b in ((bits[:-1], bits[1:]), (bits, other), (bits, random_bits(rv.tensor([4, 4]), shape=(50_000,), word=0).numpy())):
+    for a, b in (
+        (bits[:-1], bits[1:]),
+        (bits, other),
+        (bits, random_bits(rv.tensor([4, 4]), shape=(50_000,), word=0).numpy()),
+    ):
         table = np.zeros((16, 16))
         np.add.at(table, (a >> np.uint32(28), b >> np.uint32(28)), 1)
         assert stats.chi2_contingency(table).pvalue > 1e-3
@@ -218,9 +222,17 @@ def test_seeds_that_are_refused(seed: Any) -> None:
         (lambda g: g.uniform((2, -1)), ShapeError, "uniform: expected a shape"),
         (lambda g: g.uniform(2.5), ShapeError, "uniform: expected a shape"),
         (lambda g: g.uniform((2,), dtype="int32"), DTypeError, "uniform: expected a floating dtype, got int32"),
-        (lambda g: g.normal((2,), stddev=-1), ArgumentError, "normal: expected a standard deviation of at least 0, got -1"),
+        (
+            lambda g: g.normal((2,), stddev=-1),
+            ArgumentError,
+            "normal: expected a standard deviation of at least 0, got -1",
+        ),
         (lambda g: g.normal((2,), stddev=np.nan), ArgumentError, "normal: expected a standard deviation"),
-        (lambda g: g.truncated_normal((2,), stddev=-1), ArgumentError, "truncated_normal: expected a standard deviation"),
+        (
+            lambda g: g.truncated_normal((2,), stddev=-1),
+            ArgumentError,
+            "truncated_normal: expected a standard deviation",
+        ),
         (lambda g: g.bernoulli((2,), 1.1), ArgumentError, "bernoulli: expected a probability from 0 to 1, got 1.1"),
         (lambda g: g.bernoulli((2,), np.nan), ArgumentError, "bernoulli: expected a probability"),
         (lambda g: g.randint((2,), 5, 5), ArgumentError, "randint: expected 0 < high - low"),

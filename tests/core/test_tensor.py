@@ -260,7 +260,8 @@ def test_sizes_that_cannot_be(call: Callable[[], Any], error: type[Exception], t
         lambda x, axis: rv.concatenate([x, x], axis), lambda x, axis: rv.split(x, 2, axis),
         lambda x, axis: rv.swapaxes(x, 0, axis), lambda x, axis: rv.moveaxis(x, axis, 0),
         lambda x, axis: rv.repeat(x, 2, axis), lambda x, axis: rv.take(x, 0, axis),
-        lambda x, axis: rv.take_along_axis(x, rv.zeros((2, 2, 2), "int64"), axis), lambda x, axis: rv.vecdot(x, x, axis),
+        lambda x, axis: rv.take_along_axis(x, rv.zeros((2, 2, 2), "int64"), axis),
+        lambda x, axis: rv.vecdot(x, x, axis),
     ],
 )  # fmt: skip
 def test_axes_out_of_range(call: Callable[..., Any], axis: int) -> None:
@@ -351,7 +352,12 @@ BINARY = [
 def test_binary_operators(operation: Callable[[Any, Any], Any], rng: np.random.Generator) -> None:
     a, b = rng.uniform(0.5, 3, (3, 4)).astype(np.float32), rng.uniform(0.5, 3, 4).astype(np.float32)
     meant = operation(a, b)
-    for left, right in ((rv.tensor(a), rv.tensor(b)), (rv.tensor(a), b), (rv.Variable(a), rv.tensor(b)), (a, rv.tensor(b))):
+    for left, right in (
+        (rv.tensor(a), rv.tensor(b)),
+        (rv.tensor(a), b),
+        (rv.Variable(a), rv.tensor(b)),
+        (a, rv.tensor(b)),
+    ):
         out = operation(left, right)
         assert isinstance(out, Tensor)
         np.testing.assert_allclose(out.numpy(), meant, rtol=1e-6)
@@ -373,7 +379,9 @@ def test_bit_operators(operation: Callable[[Any, Any], Any]) -> None:
 
 def test_unary_operators() -> None:
     x = rv.tensor([-1, 2])
-    assert (-x).tolist() == [1, -2] and (+x).tolist() == [-1, 2] and abs(x).tolist() == [1, 2] and (~x).tolist() == [0, -3]
+    assert (
+        (-x).tolist() == [1, -2] and (+x).tolist() == [-1, 2] and abs(x).tolist() == [1, 2] and (~x).tolist() == [0, -3]
+    )
     assert (~rv.tensor([True, False])).tolist() == [False, True]
     assert (x @ x).item() == 5
 
@@ -401,7 +409,7 @@ def test_unary_operators() -> None:
         (lambda: rv.tensor([1, 2], "int8") + 1.5, "float32", [2.5, 3.5]),
         (lambda: rv.tensor([200], "uint8") < 300, "bool", [True]),
         (lambda: rv.tensor([200], "uint8") == -1, "bool", [False]),
-        (lambda: 1000 > rv.tensor([1], "int8"), "bool", [True]),
+        (lambda: rv.greater(1000, rv.tensor([1], "int8")), "bool", [True]),
         (lambda: rv.tensor([1.0]) * np.float64(2), "float64", [2.0]),
         (lambda: rv.sum(rv.tensor([True, True])), "int64", 2),
         (lambda: rv.sum(rv.tensor([200, 100], "uint8")), "int64", 300),
@@ -437,7 +445,7 @@ def test_comparison_with_what_is_no_number() -> None:
 
 def test_hash_is_refused() -> None:
     with pytest.raises(TypeError, match="unhashable type"):
-        {rv.tensor(1.0): 1}  # noqa: B018
+        {rv.tensor(1.0): 1}
 
 
 def test_python_numbers_from_tensors() -> None:
@@ -571,7 +579,10 @@ def test_iteration() -> None:
     first, second = x
     assert first.tolist() == [1, 2] and second[1].item() == 4
     assert list(rv.zeros((0, 3))) == []
-    assert rv.grad(lambda t: sum(row[0] * (i + 1) for i, row in enumerate(t)))(x.astype("float32")).tolist() == [[1, 0], [2, 0]]
+    assert rv.grad(lambda t: sum(row[0] * (i + 1) for i, row in enumerate(t)))(x.astype("float32")).tolist() == [
+        [1, 0],
+        [2, 0],
+    ]
 
 
 # -- other libraries ----------------------------------------------------------------------------------------------
@@ -627,7 +638,7 @@ def test_torch_both_ways() -> None:
     back = torch.from_dlpack(rv.tensor([[1.0, 2.0]]))
     assert back.tolist() == [[1.0, 2.0]]
     assert rv.tensor(there).tolist() == there.tolist() and not np.shares_memory(rv.tensor(there).numpy(), there.numpy())
-    with pytest.raises(DTypeError, match="cannot read Tensor.*requires grad"):
+    with pytest.raises(DTypeError, match=r"cannot read Tensor.*requires grad"):
         rv.tensor(torch.ones(2, requires_grad=True))
 
 
@@ -650,14 +661,14 @@ def test_copies_and_pickles() -> None:
 def test_array_namespace() -> None:
     assert rv.tensor(1.0).__array_namespace__() is rv
     for name in (
-        "abs add all any arange argmax argmin asarray astype atan2 bitwise_and bitwise_invert bitwise_left_shift bitwise_or "
-        "bitwise_right_shift bitwise_xor broadcast_arrays broadcast_to ceil clip concat cos divide e empty empty_like equal "
-        "exp expand_dims expm1 eye finfo flip float32 floor floor_divide from_dlpack full full_like greater greater_equal "
-        "iinfo inf int8 isdtype isfinite isinf isnan less less_equal linspace log log1p logical_and logical_not logical_or "
-        "logical_xor matmul matrix_transpose max maximum mean min minimum moveaxis multiply nan negative newaxis not_equal "
-        "ones ones_like permute_dims pi positive pow prod reciprocal remainder repeat reshape result_type round sign sin "
-        "sqrt square squeeze stack std subtract sum take take_along_axis tanh tensordot tile trunc uint8 var vecdot where "
-        "zeros zeros_like"
+        "abs add all any arange argmax argmin asarray astype atan2 bitwise_and bitwise_invert bitwise_left_shift "
+        "bitwise_or bitwise_right_shift bitwise_xor broadcast_arrays broadcast_to ceil clip concat cos divide e "
+        "empty empty_like equal exp expand_dims expm1 eye finfo flip float32 floor floor_divide from_dlpack full "
+        "full_like greater greater_equal iinfo inf int8 isdtype isfinite isinf isnan less less_equal linspace log "
+        "log1p logical_and logical_not logical_or logical_xor matmul matrix_transpose max maximum mean min "
+        "minimum moveaxis multiply nan negative newaxis not_equal ones ones_like permute_dims pi positive pow "
+        "prod reciprocal remainder repeat reshape result_type round sign sin sqrt square squeeze stack std "
+        "subtract sum take take_along_axis tanh tensordot tile trunc uint8 var vecdot where zeros zeros_like"
     ).split():
         assert hasattr(rv, name), name
         assert name in rv.__all__, name
