@@ -432,8 +432,10 @@ def matmul(run: Run) -> Item | None:
 
     def fits(y: Item) -> bool:
         same = y.t.dtype is x.t.dtype and y.t.ndim >= 1 and y.t.size <= 20_000
-        return same and x.t.shape[-1] in (y.t.shape[-2:][0], y.t.shape[-1]) and (
-            x.t.ndim < 3 or y.t.ndim < 3 or x.t.shape[0] == y.t.shape[0] or 1 in (x.t.shape[0], y.t.shape[0])
+        return (
+            same
+            and x.t.shape[-1] in (y.t.shape[-2:][0], y.t.shape[-1])
+            and (x.t.ndim < 3 or y.t.ndim < 3 or x.t.shape[0] == y.t.shape[0] or 1 in (x.t.shape[0], y.t.shape[0]))
         )
 
     y = run.pick(fits) or x

@@ -137,6 +137,6 @@ def test_kernels_are_shared_by_models_of_one_process():
     assert (store.compiled, store.disk_hits) == before
 
 
-def test_importing_loads_no_compiler():
-    done = child("import sys, ranvier; print([m for m in ('llvmlite', 'rich', 'sklearn') if m in sys.modules])")
+def test_importing_loads_nothing_heavy():
+    done = child("import sys, ranvier; print([m for m in ('rich', 'sklearn', 'matplotlib') if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr

@@ -188,6 +188,32 @@ def _neighbourhood(graph: Graph, v: Value, nodes: Sequence[Value]) -> str:
     return f"{v!r} reading {[repr(i) for i in v.inputs]}, read by {users}{place}"
 
 
+_ARITY = {"copy": 1, "relayout": 1, "contract": 2, "project": 1}
+
+
+def _compiler_op_fault(v: Value) -> str:
+    """What is wrong with a node of an op that only the compiler makes; empty if nothing is."""
+    if len(v.inputs) != _ARITY.get(v.op, len(v.inputs)):
+        return f"expected {_ARITY[v.op]} inputs"
+    if v.op == "project":
+        if v.inputs[0].op not in ("scan", "cond", "while") or not isinstance(v.attrs.get("index"), int):
+            return "a projection of what is no loop or branch"
+        return ""
+    if v.op not in _ARITY:
+        return ""
+    first = v.inputs[0].shape
+    turned = (*first[:-2], first[-1], first[-2]) if v.attrs.get("transpose") or v.attrs.get("ta") else first
+    expected = turned
+    if v.op == "contract":
+        second = v.inputs[1].shape
+        if turned[-1] != second[-2]:
+            return f"a product of shapes {list(turned)} and {list(second)}"
+        expected = (*v.shape[:-2], turned[-2], second[-1])
+    if expected != v.shape or any(i.dtype is not v.dtype for i in v.inputs):
+        return f"expected {v.inputs[0].dtype}{list(expected)}"
+    return ""
+
+
 def verify(graph: Graph, stage: str = "") -> None:
     """Check the grammar: known ops, arity, shapes and dtypes as each op's rule gives them, inputs without producers.
 
@@ -213,6 +239,11 @@ def verify(graph: Graph, stage: str = "") -> None:
                 fail(v, "a const whose value has another shape or dtype")
             continue
         if v.op in COMPILER_OPS:
+            reason = _compiler_op_fault(v)
+            if reason:
+                fail(v, reason)
+            for body in [a for a in v.attrs.values() if isinstance(a, Graph)]:
+                verify(body, f"{stage or 'tracing'}, in a body of {v.op}")
             continue
         op = TABLE.get(v.op)
         if op is None:

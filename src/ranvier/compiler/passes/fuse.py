@@ -8,12 +8,16 @@ Nodes are taken in order; each joins the latest group that made one of its input
 * everything else it reads can be loaded by stride;
 * no other input depends on the group (that would be a cycle between kernels).
 
+Afterwards groups that read one another, or the same matrix, are put together under the same rules: the branches of
+``tanh(x) - exp(x)`` begin apart.
+
 Kinds of group: ``contract`` (a product and the elementwise work on it), ``map``, ``last`` and ``middle`` (the nests of
 ``native/nest.py``), ``solo`` (one node with a kernel of its own).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from ranvier.compiler.graph import Graph, Value
@@ -84,6 +88,7 @@ class _Fuser:
             if v.op not in VIEWS:
                 self._place(v)
         self.groups = _sorted(self.groups)
+        self._join_neighbours()
 
     # -- one node -------------------------------------------------------------------------------------------------
 
@@ -199,6 +204,79 @@ class _Fuser:
             # inside the reduced loop nothing may use a finished reduction
             return not any(id(i) in group.reduced for i in v.inputs)
         return True
+
+    # -- groups with groups ---------------------------------------------------------------------------------------
+
+    def _join_neighbours(self) -> None:
+        """Put groups together with the groups they read from, then with those that read the same matrix."""
+        for pairs in (self._readers, self._siblings):
+            again = True
+            while again:
+                again = False
+                for g, h in pairs():
+                    if g in self.groups and h in self.groups and self._independent(g, h):
+                        joined = self._joined(g, h)
+                        if joined is not None:
+                            self._replace(g, h, joined)
+                            again = True
+        self.groups = _sorted(self.groups)
+
+    def _readers(self) -> list[tuple[Group, Group]]:
+        """Pairs of a group and one that reads from it, over the same space."""
+        return [
+            (g, h)
+            for h in self.groups
+            for g in dict.fromkeys(p for v in h.members for p in self._producers(v))
+            if g is not h and (g.space, g.layout) == (h.space, h.layout)
+        ]
+
+    def _siblings(self) -> list[tuple[Group, Group]]:
+        """Pairs of groups over the same space that read the same full-size value."""
+        by_input: dict[tuple[int, int], list[Group]] = {}
+        for g in self.groups:
+            if g.kind not in ("contract", "solo"):
+                read = {id(x) for v in g.members for x in v.inputs if x.shape == g.space and x not in g and x.size > 1}
+                for x in read:
+                    by_input.setdefault((x, g.layout), []).append(g)
+        return [(g, h) for groups in by_input.values() for g, h in itertools.pairwise(groups)]
+
+    def _independent(self, g: Group, h: Group) -> bool:
+        """Whether nothing stands between: no third group needs one and is needed by the other."""
+        return not any(g in k.needs for k in h.needs) and not any(h in k.needs for k in g.needs) and h not in g.needs
+
+    def _joined(self, g: Group, h: Group) -> Group | None:
+        """One group that computes what both do, if there can be one."""
+        if "solo" in (g.kind, h.kind) or g.kind == h.kind == "contract" or (g.space, g.layout) != (h.space, h.layout):
+            return None
+        members = [*g.members, *h.members]
+        if h.kind == "contract":
+            product = h.members[0]
+            if any(x in g or view(x).root in g for x in product.inputs):
+                return None
+            members = [product, *g.members, *h.members[1:]]
+        joined = Group("contract" if members[0].op == "contract" else "map", g.space, g.layout)
+        for v in members:
+            alignment = g.alignment[id(v)] if v in g else h.alignment[id(v)]
+            if v.op in VIEWS:
+                if joined.kind == "contract":
+                    return None
+            elif v.op != "contract":
+                wanted = _reduction_alignment(joined, v) if v.op.startswith("reduce_") else _alignment(joined, v)
+                if wanted != alignment or not self._inputs_fit(joined, v, alignment):
+                    return None
+                if v.op.startswith("reduce_") and joined.kind == "map":
+                    _set_axis(joined, v)
+            joined.add(v, alignment)
+        return joined
+
+    def _replace(self, g: Group, h: Group, joined: Group) -> None:
+        joined.needs = (g.needs | h.needs) - {g, h}
+        self.groups[self.groups.index(h)] = joined
+        self.groups.remove(g)
+        self.home.update((id(v), joined) for v in joined.members)
+        for other in self.groups:
+            if g in other.needs or h in other.needs:
+                other.needs = (other.needs - {g, h}) | {joined} | joined.needs
 
 
 def _set_axis(group: Group, v: Value) -> None:

@@ -47,9 +47,10 @@ def uniform(v: Value) -> Any:
     if v.op != "const" or v.size == 0:
         return None
     array = v.attrs["value"]
-    if array.size == 1 or bool(np.all(array == array.flat[0])):
-        return array.flat[0]
-    return None
+    first = array.flat[0]
+    if bool(np.all(array == first)) and (first != 0 or np.all(np.signbit(array) == np.signbit(first))):
+        return first
+    return first if array.size == 1 else None  # NaN equals nothing, not even itself
 
 
 def _key(v: Value) -> Any:
