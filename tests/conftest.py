@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import tempfile
 import zlib
 from pathlib import Path
@@ -16,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # One seed per run. It differs from run to run, so that the suite explores, and is printed, so that a failure replays.
 SEED = int(os.environ.get("RANVIER_TEST_SEED") or random.SystemRandom().randrange(2**31))
+
+# A shell that starts the suite in the background lets it ignore Ctrl-C, and every child with it; some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Set before the first `import ranvier`: tests neither read nor fill the user's own cache of compiled kernels.
 _CACHE = tempfile.mkdtemp(prefix="ranvier-test-cache-")

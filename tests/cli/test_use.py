@@ -281,7 +281,7 @@ def test_explain_shows_layers_and_plan(digits_run: str, capsys: Capture) -> None
     assert main(["explain", digits_run]) == 0
     printed = capsys.readouterr().out
     assert "2" in printed
-    for told in ("dense (Dense)", "dense_1", "the training step for a batch of 32", "product 32x64x48", "optimizer"):
+    for told in ("(Dense)", "the training step for a batch of 32", "product 32x64x48", "optimizer"):
         assert told in printed
     assert main(["explain", digits_run, "--step", "predict", "--batch-size", "1"]) == 0
     printed = capsys.readouterr().out
