@@ -237,6 +237,11 @@ def _scan(
     return made
 
 
+def _own(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Identities to differentiate by: a tensor and another made from it are then two separate inputs."""
+    return [autodiff.alias(t) for t in tensors]
+
+
 def _zeros(shape: tuple[int, ...], dtype: Any) -> Tensor:
     return Tensor._wrap(np.zeros(shape, dtype.numpy), dtype)
 
@@ -262,8 +267,9 @@ def _scan_gradient(
         def back(carry: Any, slice_: Any) -> Any:
             cotangents, sums = carry
             here, gy = slice_
-            outputs = body.replay(here, outside)
-            seeds, wrt = [], [here[i] for i in carried + sliced] + [inputs[i] for i in constant]
+            beyond = _own(outside)
+            outputs = body.replay(here, beyond)
+            seeds, wrt = [], [here[i] for i in carried + sliced] + [beyond[i - n - slices] for i in constant]
             chosen = []
             for i, c in zip(carried, cotangents, strict=True):
                 chosen.append(outputs[i])
@@ -291,13 +297,14 @@ def _scan_gradient(
         returns them as ordinary outputs.
         """
 
+        own = _own(inputs)
+
         def with_entry(carry: Any, x: Any) -> Any:
-            outputs = body.replay([*carry, *x], outside)
+            outputs = body.replay([*carry, *x], own[n + slices :])
             return outputs[:n], [*outputs[n:], carry[which]]
 
-        _, outputs = state.trace.scan(with_entry, list(inputs[:n]), list(inputs[n : n + slices]), turns, reverse)
-        wrt = list(inputs)
-        return autodiff.gradients([outputs[-1]], wrt, [g], create_graph=True)
+        _, outputs = state.trace.scan(with_entry, own[:n], own[n : n + slices], turns, reverse)
+        return autodiff.gradients([outputs[-1]], own, [g], create_graph=True)
 
     return pull
 
@@ -341,9 +348,9 @@ def _cond(branches: Sequence[_Body], inputs: Sequence[Tensor], origin: Node | No
     def pull(index: int, g: Tensor) -> list[Tensor | None]:
         def side(body: _Body) -> Any:
             def back(g: Tensor, *values: Tensor) -> list[Tensor]:
-                wrt = [*values, *outside]
-                chosen = [wrt[i - 1] for i in floating]
-                output = body.replay(values, outside)[index]
+                beyond = _own(outside)
+                chosen = [[*values, *beyond][i - 1] for i in floating]
+                output = body.replay(values, beyond)[index]
                 found = autodiff.gradients([output], chosen, [g], create_graph=True)
                 return [f if f is not None else _zeros(t.shape, t.dtype) for f, t in zip(found, chosen, strict=True)]
 
@@ -385,8 +392,8 @@ def while_loop(parent: Trace, condition: Callable[[Any], Any], function: Callabl
     captured = {id(t): t for t in _captured(outputs, symbols, start)}
     captured |= {id(t): t for t in _captured(flags, tested, test_start)}
     outside = list(captured.values())
-    body, condition = _Body(outputs, symbols, outside), _Body(flags, tested, outside)
-    return tree.unflatten(structure, _while(body, condition, [*leaves, *outside]))
+    bodies = _Body(outputs, symbols, outside), _Body(flags, tested, outside)
+    return tree.unflatten(structure, _while(*bodies, [*leaves, *outside]))
 
 
 def _while(body: _Body, condition: _Body, inputs: Sequence[Tensor], origin: Node | None = None) -> list[Tensor]:
