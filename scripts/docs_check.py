@@ -26,6 +26,7 @@ import linecache
 import os
 import pkgutil
 import re
+import signal
 import sys
 import tempfile
 import traceback
@@ -42,6 +43,9 @@ FIGURE = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?(?: (?:s|ms|µs|ns)\b)?")  # a time
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NAME = re.compile(r"`rv\.(\w+(?:\.\w+)*)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+# A shell that starts this in the background lets it ignore Ctrl-C, which one of the examples presses.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Example(NamedTuple):
