@@ -6,7 +6,8 @@ the same inputs with the same record, so differentiation sees ordinary one-outpu
 
 The gradient of a scan is a scan in the other direction over the carries that the first one had: each turn replays the
 body and pulls the cotangents back through it. The record lists those carries as further outputs; unless a gradient
-asks for them, they are never stored.
+asks for them, they are never stored. What is replayed is the recording, never the Python function: by then the names
+it uses may mean something else (``h = rv.cond(flag, lambda: h + 1, lambda: h)``).
 """
 
 from __future__ import annotations
@@ -39,17 +40,18 @@ class _Record:
         self.outputs, self.inputs, self._facts = list(outputs), tuple(inputs), facts
         self._pulled: dict[Any, Any] = {}
         self.pull: Callable[[int, Tensor], list[Tensor | None]] | None = None
+        self.again: Callable[[Sequence[Tensor], Node], list[Tensor]]  # the same op on other inputs
 
     def attrs(self) -> dict[str, Any]:
         """The attributes of the graph's node."""
         return dict(self._facts)
 
-    def apply(self, op: Op) -> list[Tensor]:
-        """A symbolic tensor for each output."""
-        where = user_line(3)
+    def apply(self, op: Op, origin: Node | None) -> list[Tensor]:
+        """A symbolic tensor for each output; ``origin`` is the node that is replayed, if one is."""
+        where, scope = (user_line(4), state.scope) if origin is None else (origin.where, origin.scope)
         return [
             Tensor._symbol(
-                shape, dtype, Node(op, self.inputs, {"record": self, "index": i}, where, state.scope, next(serials))
+                shape, dtype, Node(op, self.inputs, {"record": self, "index": i}, where, scope, next(serials))
             )
             for i, (shape, dtype) in enumerate(self.outputs)
         ]
@@ -108,6 +110,68 @@ def _trace_body(parent: Trace, function: Callable[..., Any], symbols: Sequence[T
         state.trace = before
 
 
+class _Body:
+    """What a loop or a branch computes, as it was recorded.
+
+    Attributes:
+        outputs: its results.
+        symbols: its arguments.
+        captured: the tensors from outside that it uses.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor], symbols: Sequence[Tensor], captured: Sequence[Tensor]):
+        self.outputs, self.symbols, self.captured = list(outputs), list(symbols), list(captured)
+
+    def graph(self, *more: Tensor) -> Graph:
+        """The body as a graph, with ``more`` outputs."""
+        return build_graph([*self.symbols, *self.captured], [*self.outputs, *more])
+
+    def replay(self, values: Sequence[Tensor], outside: Sequence[Tensor]) -> list[Tensor]:
+        """Its results for other arguments and other tensors from outside."""
+        known = zip([*self.symbols, *self.captured], [*values, *outside], strict=True)
+        return _replay(self.outputs, {id(t): new for t, new in known})
+
+
+def _replay(outputs: Sequence[Tensor], made: dict[int, Tensor]) -> list[Tensor]:
+    """Record again what the outputs were made by, from the tensors in ``made`` (iterative)."""
+    records: dict[int, list[Tensor]] = {}
+    stack = list(outputs)
+    while stack:
+        t = stack[-1]
+        node = t._node
+        if id(t) in made or t._data is not None or node is None or node.op is None:
+            made.setdefault(id(t), t)
+            stack.pop()
+            continue
+        missing = [i for i in node.inputs if id(i) not in made]
+        if missing:
+            stack.extend(missing)
+            continue
+        stack.pop()
+        inputs = tuple(made[id(i)] for i in node.inputs)
+        if isinstance(node.op, _ControlOp):
+            record = node.attrs["record"]
+            if id(record) not in records:
+                records[id(record)] = record.again(inputs, node)
+            made[id(t)] = records[id(record)][node.attrs["index"]]
+            continue
+        attrs = {**node.attrs, "rule": _moved_rule(node.attrs["rule"], made)} if "rule" in node.attrs else node.attrs
+        again = Node(node.op, inputs, attrs, node.where, node.scope, next(serials))
+        made[id(t)] = Tensor._symbol(t.shape, t.dtype, again)
+    return [made[id(t)] for t in outputs]
+
+
+def _moved_rule(rule: Callable[[Tensor], Any], made: dict[int, Tensor]) -> Callable[[Tensor], Any]:
+    """A user's gradient rule, which may use what its forward pass computed, for the replayed forward pass."""
+
+    def moved(g: Tensor) -> Any:
+        found, structure = tree.flatten(rule(g))
+        parts = [as_tensor(x) for x in found]
+        return tree.unflatten(structure, _replay(parts, {**made, id(g): g}))
+
+    return moved
+
+
 def _captured(outputs: Sequence[Tensor], symbols: Sequence[Tensor], start: int) -> list[Tensor]:
     """Symbolic tensors from outside that the body's outputs depend on."""
     known = {id(t) for t in symbols}
@@ -152,17 +216,30 @@ def scan(parent: Trace, function: Callable[..., Any], init: Any, xs: Any, turns:
         return [*_leaves(carry), *_leaves(y)]
 
     outputs, start = _trace_body(parent, flat, symbols)
-    captured = _captured(outputs, symbols, start)
-    body = build_graph([*symbols, *captured], [*outputs, *symbols[:n]])
-    avals = [(t.shape, t.dtype) for t in outputs[:n]]
-    avals += [((turns, *t.shape), t.dtype) for t in [*outputs[n:], *symbols[:n]]]
-    record = _Record(
-        avals, [*carry_leaves, *x_leaves, *captured], body=body, carries=n, slices=len(x_leaves), turns=turns,
-        reverse=reverse,
-    )  # fmt: skip
-    made = record.apply(SCAN)
-    record.pull = _scan_gradient(flat, record, made, n, len(x_leaves), len(outputs) - n, turns, reverse)
+    body = _Body(outputs, symbols, _captured(outputs, symbols, start))
+    made = _scan(body, [*carry_leaves, *x_leaves, *body.captured], n, turns, reverse)
     return tree.unflatten(carry_structure, made[:n]), tree.unflatten(shapes[0], made[n : len(outputs)])
+
+
+def _scan(
+    body: _Body, inputs: Sequence[Tensor], n: int, turns: int, reverse: bool, origin: Node | None = None
+) -> list[Tensor]:
+    """The outputs of a scan with ``n`` carries: last carries, stacked results, stacked carries on entry."""
+    entry = body.symbols[:n]
+    avals = [(t.shape, t.dtype) for t in body.outputs[:n]]
+    avals += [((turns, *t.shape), t.dtype) for t in [*body.outputs[n:], *entry]]
+    record = _Record(
+        avals, inputs, body=body.graph(*entry), carries=n, slices=len(body.symbols) - n, turns=turns, reverse=reverse
+    )
+    made = record.apply(SCAN, origin)
+    record.pull = _scan_gradient(body, record, made, n, turns, reverse)
+    record.again = lambda new, node: _scan(body, new, n, turns, reverse, node)
+    return made
+
+
+def _own(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Identities to differentiate by: a tensor and another made from it are then two separate inputs."""
+    return [autodiff.alias(t) for t in tensors]
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any) -> Tensor:
@@ -170,11 +247,11 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> Tensor:
 
 
 def _scan_gradient(
-    flat: Callable[..., list[Tensor]], record: _Record, made: list[Tensor], n: int, slices: int, ys: int, turns: int,
-    reverse: bool,
-) -> Callable[[int, Tensor], list[Tensor | None]]:  # fmt: skip
+    body: _Body, record: _Record, made: list[Tensor], n: int, turns: int, reverse: bool
+) -> Callable[[int, Tensor], list[Tensor | None]]:
     """The function that pulls the cotangent of one output back to all inputs by a scan the other way."""
-    inputs = record.inputs
+    inputs, slices, ys = record.inputs, len(body.symbols) - n, len(body.outputs) - n
+    outside = inputs[n + slices :]
     floating = [i for i, t in enumerate(inputs) if t.dtype.is_float]
     carried = [i for i in floating if i < n]
     sliced = [i for i in floating if n <= i < n + slices]
@@ -190,8 +267,9 @@ def _scan_gradient(
         def back(carry: Any, slice_: Any) -> Any:
             cotangents, sums = carry
             here, gy = slice_
-            outputs = flat(*here)
-            seeds, wrt = [], [here[i] for i in carried + sliced] + [inputs[i] for i in constant]
+            beyond = _own(outside)
+            outputs = body.replay(here, beyond)
+            seeds, wrt = [], [here[i] for i in carried + sliced] + [beyond[i - n - slices] for i in constant]
             chosen = []
             for i, c in zip(carried, cotangents, strict=True):
                 chosen.append(outputs[i])
@@ -218,14 +296,14 @@ def _scan_gradient(
         """Cotangents of the carries on entry, as a second differentiation asks for them: those of a scan that
         returns them as ordinary outputs.
         """
+        own = _own(inputs)
 
         def with_entry(carry: Any, x: Any) -> Any:
-            outputs = flat(*carry, *x)
+            outputs = body.replay([*carry, *x], own[n + slices :])
             return outputs[:n], [*outputs[n:], carry[which]]
 
-        _, outputs = state.trace.scan(with_entry, list(inputs[:n]), list(inputs[n : n + slices]), turns, reverse)
-        wrt = list(inputs)
-        return autodiff.gradients([outputs[-1]], wrt, [g], create_graph=True)
+        _, outputs = state.trace.scan(with_entry, own[:n], own[n : n + slices], turns, reverse)
+        return autodiff.gradients([outputs[-1]], own, [g], create_graph=True)
 
     return pull
 
@@ -236,7 +314,7 @@ def _scan_gradient(
 def cond(parent: Trace, predicate: Tensor, true_function: Any, false_function: Any, operands: Any) -> Any:
     """Trace a branch; see :func:`ranvier.cond`."""
     leaves, structure = tree.flatten(operands)
-    branches, structures = [], []
+    traced, structures = [], []
     for function in (true_function, false_function):
         symbols = _symbols(leaves)
 
@@ -246,40 +324,46 @@ def cond(parent: Trace, predicate: Tensor, true_function: Any, false_function: A
             return _leaves(out)
 
         outputs, start = _trace_body(parent, flat, symbols)
-        branches.append((flat, symbols, outputs, start))
-    yes, no = branches[0][2], branches[1][2]
+        traced.append((outputs, symbols, _captured(outputs, symbols, start)))
+    (yes, _, _), (no, _, _) = traced
     if structures[0] != structures[1] or [(t.shape, t.dtype) for t in yes] != [(t.shape, t.dtype) for t in no]:
         raise ShapeError(
             f"cond: both branches must return the same structure, shapes and dtypes; got "
             f"{[(t.shape, t.dtype.name) for t in yes]} and {[(t.shape, t.dtype.name) for t in no]}."
         )
-    captured = {id(t): t for _, symbols, outputs, start in branches for t in _captured(outputs, symbols, start)}
-    outside = list(captured.values())
-    graphs: list[Graph] = [build_graph([*symbols, *outside], outputs) for _, symbols, outputs, _ in branches]
-    record = _Record([(t.shape, t.dtype) for t in yes], [predicate, *leaves, *outside], true=graphs[0], false=graphs[1])
-    made = record.apply(COND)
-    flats = (branches[0][0], branches[1][0])
+    outside = list({id(t): t for _, _, captured in traced for t in captured}.values())
+    branches = [_Body(outputs, symbols, outside) for outputs, symbols, _ in traced]
+    return tree.unflatten(structures[0], _cond(branches, [predicate, *leaves, *outside]))
+
+
+def _cond(branches: Sequence[_Body], inputs: Sequence[Tensor], origin: Node | None = None) -> list[Tensor]:
+    """The outputs of a branch; the inputs are the predicate, the operands and the tensors from outside."""
+    yes, no = branches
+    record = _Record([(t.shape, t.dtype) for t in yes.outputs], inputs, true=yes.graph(), false=no.graph())
+    made = record.apply(COND, origin)
+    operands, outside = inputs[1 : 1 + len(yes.symbols)], inputs[1 + len(yes.symbols) :]
+    floating = [i for i, t in enumerate(inputs) if t.dtype.is_float]
 
     def pull(index: int, g: Tensor) -> list[Tensor | None]:
-        floating = [i for i, t in enumerate(record.inputs) if t.dtype.is_float]
-
-        def side(flat: Any) -> Any:
+        def side(body: _Body) -> Any:
             def back(g: Tensor, *values: Tensor) -> list[Tensor]:
-                wrt = [*values, *outside]
-                chosen = [wrt[i - 1] for i in floating]
-                found = autodiff.gradients([flat(*values)[index]], chosen, [g], create_graph=True)
+                beyond = _own(outside)
+                chosen = [[*values, *beyond][i - 1] for i in floating]
+                output = body.replay(values, beyond)[index]
+                found = autodiff.gradients([output], chosen, [g], create_graph=True)
                 return [f if f is not None else _zeros(t.shape, t.dtype) for f, t in zip(found, chosen, strict=True)]
 
             return back
 
-        slopes = cond(state.trace, predicate, side(flats[0]), side(flats[1]), (g, *leaves))
-        result: list[Tensor | None] = [None] * len(record.inputs)
+        slopes = cond(state.trace, inputs[0], side(yes), side(no), (g, *operands))
+        result: list[Tensor | None] = [None] * len(inputs)
         for i, value in zip(floating, slopes, strict=True):
             result[i] = value
         return result
 
     record.pull = pull
-    return tree.unflatten(structures[0], made)
+    record.again = lambda new, node: _cond(branches, new, node)
+    return made
 
 
 # -- while --------------------------------------------------------------------------------------------------------
@@ -307,8 +391,13 @@ def while_loop(parent: Trace, condition: Callable[[Any], Any], function: Callabl
     captured = {id(t): t for t in _captured(outputs, symbols, start)}
     captured |= {id(t): t for t in _captured(flags, tested, test_start)}
     outside = list(captured.values())
-    record = _Record(
-        [(t.shape, t.dtype) for t in leaves], [*leaves, *outside], carries=len(leaves),
-        condition=build_graph([*tested, *outside], flags), body=build_graph([*symbols, *outside], outputs),
-    )  # fmt: skip
-    return tree.unflatten(structure, record.apply(WHILE))
+    bodies = _Body(outputs, symbols, outside), _Body(flags, tested, outside)
+    return tree.unflatten(structure, _while(*bodies, [*leaves, *outside]))
+
+
+def _while(body: _Body, condition: _Body, inputs: Sequence[Tensor], origin: Node | None = None) -> list[Tensor]:
+    """The outputs of a loop of unknown length: the last carries."""
+    avals = [(t.shape, t.dtype) for t in body.symbols]
+    record = _Record(avals, inputs, carries=len(body.symbols), condition=condition.graph(), body=body.graph())
+    record.again = lambda new, node: _while(body, condition, new, node)
+    return record.apply(WHILE, origin)
