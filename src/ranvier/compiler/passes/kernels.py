@@ -28,6 +28,7 @@ from ranvier.compiler.passes.control import control_step
 from ranvier.compiler.passes.copies import bound, extent, store_part
 from ranvier.compiler.passes.fuse import Alignment, Group, input_alignment
 from ranvier.compiler.passes.simplify import uniform
+from ranvier.compiler.passes.split import split
 from ranvier.compiler.views import VIEWS, row_strides, view
 from ranvier.ops.random import PARITY, ROTATIONS
 
@@ -56,7 +57,8 @@ def build(
         elif group.kind == "contract":
             kernels.append(_Contract(group, stored, isa).kernel())
         else:
-            kernels.append(_Nest(group, stored, checked).kernel())
+            nest = _Nest(group, stored, checked)
+            kernels.extend(split(nest.kernel(), nest.at))
     return kernels
 
 

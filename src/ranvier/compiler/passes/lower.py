@@ -19,9 +19,6 @@ from ranvier.compiler.views import VIEWS, view
 
 __all__ = ["lower"]
 
-_LONG = 1 << 16  # elements of a reduction from which it is cut into chunks of _CHUNK
-_CHUNK = 1 << 12
-
 
 def lower(graph: Graph) -> Graph:
     """The graph in the form described above; equal in value (sums may associate differently)."""
@@ -78,7 +75,7 @@ def _reshape(v: Value) -> Value:
 
 
 def _reduce(v: Value) -> Value:
-    """One axis at a time, the innermost first; long axes in chunks; one axis behind a reduced one."""
+    """One axis at a time, the innermost first; one axis behind a reduced one."""
     x = v.inputs[0]
     if v.op == "reduce_sum" and x.dtype is not v.dtype:
         x = x.like("cast", [x], {"dtype": v.dtype}, dtype=v.dtype)
@@ -98,15 +95,7 @@ def _reduce_axis(v: Value, x: Value, axis: int) -> Value:
     if len(inner) > 1:  # the kernel has one loop inside the reduced one
         flat = reshape(x, (*outer, n, math.prod(inner)))
         return reshape(_reduce_axis(v, flat, axis), outer + inner)
-    if n * max(1, math.prod(inner)) < _LONG or n < 2 * _CHUNK or math.prod(outer) > 64:
-        return _one(v, x, axis)
-    full = n // _CHUNK * _CHUNK
-    head = reshape(_cut(x, axis, 0, full), (*outer, full // _CHUNK, _CHUNK, *inner))
-    total = _one(v, _one(v, head, axis + 1), axis)
-    if full == n:
-        return total
-    rest = _one(v, _cut(x, axis, full, n), axis)
-    return total.like(_COMBINE[v.op], [total, rest], {})
+    return _one(v, x, axis)
 
 
 def _cut(x: Value, axis: int, start: int, stop: int) -> Value:
