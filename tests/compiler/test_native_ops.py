@@ -212,9 +212,7 @@ def _converted(name: str, i: int, array: np.ndarray, dtype: str) -> rv.Tensor:
 def records(name: str, seed: int) -> list[tuple[tuple[rv.Tensor, ...], dict[str, Any], str]]:
     """The op's samples in each dtype it accepts; positions and states keep theirs."""
     op = TABLE[name]
-    kinds = "bool" if name in ("reduce_and", "reduce_or") else "int float" if name == "matmul" else "bool int float"
-    if op.family == "index" and "add" in name:
-        kinds = "int float"
+    kinds = op.kinds
     found: list[tuple[tuple[rv.Tensor, ...], dict[str, Any], str]] = []
     for arrays, attrs in op.samples(np.random.default_rng(seed)):
         fitting = [d for d in DTYPES if kind(d) in kinds.split()] if name != "random_bits" else ["int64"]

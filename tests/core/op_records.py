@@ -38,6 +38,9 @@ PUBLIC: dict[str, Callable[..., Tensor]] = {
     "broadcast_to": rv.broadcast_to,
     "cast": rv.astype,
     "concatenate": lambda *xs, axis: rv.concatenate(xs, axis),
+    "conv": rv.conv,
+    "conv_input": TABLE["conv_input"],
+    "conv_kernel": TABLE["conv_kernel"],
     "custom_gradient": lambda y, *xs, rule: rv.custom_gradient(lambda *ts: (ts[0], rule))(*xs),
     "embed": rv.embed,
     "flip": lambda x, axes: rv.flip(x, axes),
@@ -56,6 +59,11 @@ PUBLIC: dict[str, Callable[..., Tensor]] = {
     "take_along_axis": rv.take_along_axis,
     "transpose": rv.transpose,
     "where": rv.where,
+    "window_argmax": TABLE["window_argmax"],
+    "window_put": TABLE["window_put"],
+    "window_spread": TABLE["window_spread"],
+    "window_sum": TABLE["window_sum"],
+    "window_take": TABLE["window_take"],
 }
 
 

@@ -35,7 +35,8 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 @pytest.mark.smoke
 def test_the_table_is_large_and_its_families_are_known() -> None:
     assert len(OPS) > 60
-    assert {op.family for op in OPS} == {"elementwise", "reduce", "shape", "contraction", "index", "random"}
+    families = {"elementwise", "reduce", "shape", "contraction", "convolution", "window", "index", "random"}
+    assert {op.family for op in OPS} == families
 
 
 @pytest.mark.smoke
@@ -55,6 +56,7 @@ def test_records_are_complete(op: Op) -> None:
 @pytest.mark.smoke
 def test_ops_that_can_be_given_wrong_shapes_declare_error_inputs() -> None:
     shaped = {"matmul", "where", "reshape", "broadcast_to", "concatenate", "scatter_add", "take_along_axis"}
+    shaped |= {op.name for op in OPS if op.family in ("convolution", "window")}
     assert {name for name in shaped if not records.OPS[name].errors} == set()
 
 
@@ -90,7 +92,8 @@ def test_other_dtypes_are_converted_or_refused(op: Op, dtype: dtypes.DType, rng:
     if op.name in ("bitcast", "random_bits") or records.accepts(op, inputs, attrs):
         return
     if op.kinds == "float":  # functions of real numbers take integers as float32
-        assert records.public(op)(*inputs, **attrs).dtype in (dtypes.float32, dtypes.bool_)
+        real = [t.astype("float32") if a.dtype == np.float64 else t for t, a in zip(inputs, arrays, strict=True)]
+        assert records.public(op)(*inputs, **attrs).dtype is op.infer(real, **attrs).dtype
         return
     with pytest.raises(rv.errors.DTypeError, match=f"expected .* got {dtype}"):
         records.public(op)(*inputs, **attrs)
