@@ -159,11 +159,11 @@ _BINARY = {
     "xor": ("xor", None), "shl": ("shl", None), "lshr": ("lshr", None), "ashr": ("ashr", None),
 }  # fmt: skip
 # op -> (signed integer predicate, float predicate). Float predicates are ordered: false when either side is NaN,
-# except "ne", which is true then, as in IEEE 754 and NumPy.
+# except "ne", which is true then, as in IEEE 754 and NumPy, and "ugt".
 _COMPARE = {
     "lt": ("slt", "olt"), "le": ("sle", "ole"), "gt": ("sgt", "ogt"), "ge": ("sge", "oge"),
-    "eq": ("eq", "oeq"), "ne": ("ne", "une"), "ult": ("ult", None), "ule": ("ule", None), "ugt": ("ugt", None),
-    "uge": ("uge", None), "uno": (None, "uno"),
+    "eq": ("eq", "oeq"), "ne": ("ne", "une"), "ult": ("ult", None), "ule": ("ule", None), "ugt": ("ugt", "ugt"),
+    "uge": ("uge", None), "uno": (None, "uno"), "ord": (None, "ord"),
 }  # fmt: skip
 
 
