@@ -35,6 +35,7 @@ __all__ = [
     "Contraction",
     "EpilogueOperand",
     "Tile",
+    "TileKernel",
     "a_panels_k",
     "a_panels_m",
     "a_rows",
@@ -305,21 +306,30 @@ def _weight(body: Body) -> int:
     return sum(20 if i.op in HEAVY else 1 for i in body if i.args)
 
 
-class _Kernel:
-    """Writes one kernel. The methods follow the order of the code they make: units, the k loop, the epilogue."""
+class TileKernel:
+    """What kernels made of register tiles have in common: their sums, and the epilogue that stores them.
 
-    def __init__(self, spec: Contraction, name: str, isa: Isa):
-        self.spec, self.isa = spec, isa
+    A subclass walks its units in ``_unit``: it sets ``row``, ``panel``, ``column``, ``batch`` and ``chunk``, the range
+    of rows ``first`` to ``last`` that it stores, and passes the tile's sums to ``_epilogue``.
+    """
+
+    def __init__(self, spec: Any, name: str, isa: Isa, tile: Tile):
+        self.spec, self.isa, self.tile = spec, isa, tile
         self.lanes = isa.lanes("float32")
-        self.tile = choose_tile(spec)
         self.f = Function(
             name, [("buffers", "ptr"), ("lo", "i64"), ("hi", "i64"), ("state", "ptr")], target_width=isa.bits
         )
         self.acc_kind = KINDS[spec.acc]
         self.vec = vector(self.acc_kind, self.lanes)
-        self.row_tiles = -(-spec.m // self.tile.rows)
-        self.across = spec.a.layout == "panels_m" and spec.m > spec.a.width  # more than one panel along m
         self.uniform: dict[int, Value] = {}  # body values that are the same everywhere: computed once per call
+        # Rows of the tile that this unit stores: [first, last). None means all of them.
+        self.first: Value | None = None
+        self.last: Value | None = None
+        self.row: Value
+        self.panel: Value
+        self.column: Value
+        self.batch: Value
+        self.chunk: Value
 
     def module(self) -> str:
         f, spec = self.f, self.spec
@@ -328,6 +338,113 @@ class _Kernel:
         with f.loop(f["lo"], f["hi"]) as unit:
             self._unit(unit)
         return f.module()
+
+    def _unit(self, unit: Value) -> None:
+        """The code of one unit."""
+        raise AssertionError("a tile kernel defines its units")
+
+    def _widen(self, value: Value) -> Value:
+        return widen_bfloat16(self.f, value) if self.spec.dtype == "bfloat16" else value
+
+    def _accumulate(self, total: Var, x: Value, y: Value) -> None:
+        """``total += x * y``. Without an fma instruction (the generic target) LLVM would call the C library."""
+        total.set(x * y + total.get() if self.spec.isa == "generic" else self.f.fma(x, y, total.get()))
+
+    # the epilogue
+
+    def _uniform_values(self) -> None:
+        """Compute once, as scalars, what depends on constants and scalar operands only."""
+        f, spec = self.f, self.spec
+        for i, instr in enumerate(spec.body):
+            if instr.op == "const":  # only to be folded into other uniform values
+                self.uniform[i] = constant(f, instr.attrs[0], instr.dtype)
+            elif instr.op == "load":
+                operand = spec.operands[instr.attrs[0]]
+                if operand.mode == "scalar" and (operand.batch <= 0 or spec.batch == 1):
+                    self.uniform[i] = f.load(self.pointers[2 + instr.attrs[0]], 0, KINDS[instr.dtype])
+            elif instr.args and all(a in self.uniform for a in instr.args):
+                args = [self.uniform[a] for a in instr.args]
+                self.uniform[i] = emit_instr(f, instr, args, 1, operand_dtypes(spec.body, instr))
+
+    def _epilogue(self, sums: list[list[Value]]) -> None:
+        f, spec, tile = self.f, self.spec, self.tile
+        bases = [
+            f.at(pointer, self._place(o), KINDS[o.dtype])
+            for pointer, o in zip(self.pointers[2:], spec.operands, strict=True)
+        ]
+        corner = (self.batch, self.row, self.panel * spec.width + self.column)
+        if _weight(spec.body) > _LIGHT and tile.rows * tile.vectors > 1:
+            self._call_epilogue(sums, bases, corner)
+            return
+        body = _Epilogue(spec, f, self.lanes, bases, self.uniform, corner)
+        masks = [body.mask(v) for v in range(tile.vectors)]
+        rows = [body.row_loads(v) for v in range(tile.vectors)]
+        for r, line in enumerate(sums):
+            with self._if_ours(r):
+                for v, total in enumerate(line):
+                    body.vector(r, v, total, masks[v], rows[v])
+
+    def _call_epilogue(self, sums: list[list[Value]], bases: list[Value], corner: tuple[Value, ...]) -> None:
+        """A long body: park the sums on the stack and call a function that holds the body once, in a loop.
+
+        It is a function of its own because its constants would otherwise be kept in registers through the k loop.
+        """
+        f, tile = self.f, self.tile
+        size, align = tile.vectors * self.lanes, min(64, self.lanes * BYTES[self.acc_kind])
+        scratch = f.scratch(self.acc_kind, tile.rows * size)
+        for r, line in enumerate(sums):
+            for v, total in enumerate(line):
+                f.store(total, scratch, r * size + v * self.lanes, align=align)
+        first = f.const(0, "i64") if self.first is None else self.first
+        last = f.const(tile.rows, "i64")
+        if self.last is not None:
+            last = f.select(self.last < tile.rows, self.last, tile.rows)
+        needed = {a for i, instr in enumerate(self.spec.body) if i not in self.uniform for a in instr.args}
+        needed |= {value for _, value in self.spec.stores}
+        shared = {i: u for i, u in self.uniform.items() if i in needed and self.spec.body[i].op != "const"}
+        given = {"sums": scratch, "first": first, "last": last, "batch": corner[0], "row": corner[1], "col": corner[2]}
+        given |= {f"o{i}": base for i, base in enumerate(bases)} | {f"u{i}": value for i, value in shared.items()}
+
+        g = Function(
+            f"{f.name}_tile", [(name, value.kind) for name, value in given.items()], target_width=self.isa.bits,
+            linkage="internal", noinline=True,
+        )  # fmt: skip
+        own = {i: g[f"u{i}"] for i in shared}
+        corner = (g["batch"], g["row"], g["col"])
+        body = _Epilogue(self.spec, g, self.lanes, [g[f"o{i}"] for i in range(len(bases))], own, corner)
+        with g.loop(g["first"], g["last"]) as row, g.loop(0, tile.vectors) as column:
+            total = g.load(g["sums"], row * size + column * self.lanes, self.vec, align=align)
+            body.vector(row, column, total, body.mask(column), body.row_loads(column))
+        f.helpers |= {**g.helpers, g.name: g.definition()}
+        f.declarations |= g.declarations
+        f.call(g.name, list(given.values()), "void", declare=False)
+
+    @contextlib.contextmanager
+    def _if_ours(self, r: int) -> Iterator[None]:
+        """The block runs if row ``r`` of the tile belongs to this unit."""
+        if self.first is not None:
+            with self.f.when(self.first <= r):
+                yield
+        elif self.last is not None:
+            with self.f.when(self.last > r):
+                yield
+        else:
+            yield
+
+    def _place(self, operand: EpilogueOperand) -> Value:
+        """Where the tile's first element lies in an operand."""
+        raise AssertionError("a tile kernel knows where its operands lie")
+
+
+class _Kernel(TileKernel):
+    """Writes one contraction. The methods follow the order of the code they make: units, then the k loop."""
+
+    spec: Contraction
+
+    def __init__(self, spec: Contraction, name: str, isa: Isa):
+        super().__init__(spec, name, isa, choose_tile(spec))
+        self.row_tiles = -(-spec.m // self.tile.rows)
+        self.across = spec.a.layout == "panels_m" and spec.m > spec.a.width  # more than one panel along m
 
     def _divide(self, number: Value, size: int, count: int) -> tuple[Value, Value]:
         """(number // size, number % size) where ``number < size * count``; nothing is computed if one is known."""
@@ -447,92 +564,7 @@ class _Kernel:
         for r, line in enumerate(sums):
             x = f.splat(self._widen(f.load(a, r * apart, kind)), self.lanes)
             for v, total in enumerate(line):
-                # Without an fma instruction (the generic target) LLVM would call the C library for each lane.
-                total.set(x * row[v] + total.get() if spec.isa == "generic" else f.fma(x, row[v], total.get()))
-
-    def _widen(self, value: Value) -> Value:
-        return widen_bfloat16(self.f, value) if self.spec.dtype == "bfloat16" else value
-
-    # the epilogue
-
-    def _uniform_values(self) -> None:
-        """Compute once, as scalars, what depends on constants and scalar operands only."""
-        f, spec = self.f, self.spec
-        for i, instr in enumerate(spec.body):
-            if instr.op == "const":  # only to be folded into other uniform values
-                self.uniform[i] = constant(f, instr.attrs[0], instr.dtype)
-            elif instr.op == "load":
-                operand = spec.operands[instr.attrs[0]]
-                if operand.mode == "scalar" and (operand.batch <= 0 or spec.batch == 1):
-                    self.uniform[i] = f.load(self.pointers[2 + instr.attrs[0]], 0, KINDS[instr.dtype])
-            elif instr.args and all(a in self.uniform for a in instr.args):
-                args = [self.uniform[a] for a in instr.args]
-                self.uniform[i] = emit_instr(f, instr, args, 1, operand_dtypes(spec.body, instr))
-
-    def _epilogue(self, sums: list[list[Value]]) -> None:
-        f, spec, tile = self.f, self.spec, self.tile
-        bases = [
-            f.at(pointer, self._place(o), KINDS[o.dtype])
-            for pointer, o in zip(self.pointers[2:], spec.operands, strict=True)
-        ]
-        corner = (self.batch, self.row, self.panel * spec.width + self.column)
-        if _weight(spec.body) > _LIGHT and tile.rows * tile.vectors > 1:
-            self._call_epilogue(sums, bases, corner)
-            return
-        body = _Epilogue(spec, f, self.lanes, bases, self.uniform, corner)
-        masks = [body.mask(v) for v in range(tile.vectors)]
-        rows = [body.row_loads(v) for v in range(tile.vectors)]
-        for r, line in enumerate(sums):
-            with self._if_ours(r):
-                for v, total in enumerate(line):
-                    body.vector(r, v, total, masks[v], rows[v])
-
-    def _call_epilogue(self, sums: list[list[Value]], bases: list[Value], corner: tuple[Value, ...]) -> None:
-        """A long body: park the sums on the stack and call a function that holds the body once, in a loop.
-
-        It is a function of its own because its constants would otherwise be kept in registers through the k loop.
-        """
-        f, tile = self.f, self.tile
-        size, align = tile.vectors * self.lanes, min(64, self.lanes * BYTES[self.acc_kind])
-        scratch = f.scratch(self.acc_kind, tile.rows * size)
-        for r, line in enumerate(sums):
-            for v, total in enumerate(line):
-                f.store(total, scratch, r * size + v * self.lanes, align=align)
-        first = f.const(0, "i64") if self.first is None else self.first
-        last = f.const(tile.rows, "i64")
-        if self.last is not None:
-            last = f.select(self.last < tile.rows, self.last, tile.rows)
-        needed = {a for i, instr in enumerate(self.spec.body) if i not in self.uniform for a in instr.args}
-        needed |= {value for _, value in self.spec.stores}
-        shared = {i: u for i, u in self.uniform.items() if i in needed and self.spec.body[i].op != "const"}
-        given = {"sums": scratch, "first": first, "last": last, "batch": corner[0], "row": corner[1], "col": corner[2]}
-        given |= {f"o{i}": base for i, base in enumerate(bases)} | {f"u{i}": value for i, value in shared.items()}
-
-        g = Function(
-            f"{f.name}_tile", [(name, value.kind) for name, value in given.items()], target_width=self.isa.bits,
-            linkage="internal", noinline=True,
-        )  # fmt: skip
-        own = {i: g[f"u{i}"] for i in shared}
-        corner = (g["batch"], g["row"], g["col"])
-        body = _Epilogue(self.spec, g, self.lanes, [g[f"o{i}"] for i in range(len(bases))], own, corner)
-        with g.loop(g["first"], g["last"]) as row, g.loop(0, tile.vectors) as column:
-            total = g.load(g["sums"], row * size + column * self.lanes, self.vec, align=align)
-            body.vector(row, column, total, body.mask(column), body.row_loads(column))
-        f.helpers |= {**g.helpers, g.name: g.definition()}
-        f.declarations |= g.declarations
-        f.call(g.name, list(given.values()), "void", declare=False)
-
-    @contextlib.contextmanager
-    def _if_ours(self, r: int) -> Iterator[None]:
-        """The block runs if row ``r`` of the tile belongs to this unit."""
-        if self.first is not None:
-            with self.f.when(self.first <= r):
-                yield
-        elif self.last is not None:
-            with self.f.when(self.last > r):
-                yield
-        else:
-            yield
+                self._accumulate(total, x, row[v])
 
     def _place(self, operand: EpilogueOperand) -> Value:
         """Where the tile's first element lies in an operand."""
