@@ -62,7 +62,7 @@ class Tensor:
                [15., 22.]], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_data", "_dtype", "_node", "_shape")
+    __slots__ = ("__weakref__", "_data", "_dtype", "_mask", "_node", "_shape")
 
     # NumPy hands binary operations to us instead of looping over our elements.
     __array_priority__ = 1000
@@ -70,6 +70,7 @@ class Tensor:
 
     _data: np.ndarray | None
     _dtype: DType
+    _mask: Tensor | None  # which time steps count; set by layers only, see layers/masks.py
     _node: Node | None
     _shape: tuple[int, ...]
 

@@ -45,6 +45,10 @@ CASES: dict[str, list[Case]] = {
         Case({}, (4,), lambda x: x.reshape(4, 1), "Flatten()"),
     ],
     "InputLayer": [Case({"shape": (5,)}, (4, 5), lambda x: x, "InputLayer((None, 5))")],
+    "Masking": [
+        Case({}, (4, 3, 2), lambda x: x, "Masking(0)"),
+        Case({"mask_value": 0.5}, (2, 3), lambda x: x, "Masking(0.5)"),
+    ],
     "Reshape": [
         Case({"target_shape": (3, -1)}, (4, 6), lambda x: x.reshape(4, 3, 2), "Reshape((3, -1))"),
         Case({"target_shape": (6,)}, (4, 2, 3), lambda x: x.reshape(4, 6), "Reshape((6,))"),

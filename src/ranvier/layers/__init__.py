@@ -9,6 +9,7 @@ from ranvier.layers.base import InputSpec, Layer, deserialize, get, names, regis
 from ranvier.layers.dense import Dense
 from ranvier.layers.dropout import Dropout
 from ranvier.layers.input import Input, InputLayer
+from ranvier.layers.masking import Masking
 from ranvier.layers.preprocessing import Normalization, Rescaling
 from ranvier.layers.reshaping import Flatten, Reshape
 
@@ -21,6 +22,7 @@ __all__ = [
     "InputLayer",
     "InputSpec",
     "Layer",
+    "Masking",
     "Normalization",
     "Rescaling",
     "Reshape",

@@ -30,6 +30,8 @@ class Activation(Layer):
         [[0.0, 2.0]]
     """
 
+    supports_masking = True
+
     def __init__(self, activation: Any, **common: Any):
         super().__init__(**common)
         self.activation = activations.get(activation)

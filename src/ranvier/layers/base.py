@@ -22,6 +22,7 @@ import numpy as np
 from ranvier import initializers, regularizers
 from ranvier.dtypes import as_dtype
 from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
+from ranvier.layers.masks import MaskArguments, attach, mask_arguments, mask_of, warn_of_loss, with_mask
 from ranvier.layers.registry import Configurable, Registry, snake_case
 from ranvier.ops.elementwise import astype
 from ranvier.ops.table import no_grad, scope, state
@@ -147,6 +148,9 @@ class Layer(Configurable):
         dtype: dtype of the weights; floating inputs are converted to it.
         **nothing: ``input_shape`` (without the batch axis), as Keras allows on a first layer; anything else is refused.
 
+    Attributes:
+        supports_masking: the mask of the input (which time steps count) goes on to the output, by ``compute_mask``.
+
     Raises:
         ArgumentError: an unknown argument or an unusable name.
         DTypeError: the dtype is not a floating one.
@@ -159,6 +163,9 @@ class Layer(Configurable):
     _initialised = False
     _building = False
     _takes_training = False
+    supports_masking = False
+    _mask_arguments = MaskArguments()
+    _makes_masks = False
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -167,6 +174,11 @@ class Layer(Configurable):
         if "call" in vars(cls):
             parameters = inspect.signature(vars(cls)["call"]).parameters.values()
             cls._takes_training = any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
+            cls._mask_arguments = mask_arguments(vars(cls)["call"])
+        if "compute_mask" in vars(cls):
+            cls._makes_masks = True
+            if "supports_masking" not in vars(cls):
+                cls.supports_masking = True
 
     def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = "float32", **nothing: Any):
         who = type(self).__name__
@@ -212,6 +224,15 @@ class Layer(Configurable):
             input_shape: sizes, the batch axis first.
         """
         return input_shape
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask of the output: by default that of the input. Asked only of layers that support masking.
+
+        Args:
+            inputs: what the layer was called with.
+            mask: the mask of the input: None, a boolean tensor ``(batch, time)``, or a nest of them.
+        """
+        return mask
 
     # -- weights --------------------------------------------------------------------------------------------------
 
@@ -376,7 +397,7 @@ class Layer(Configurable):
             inputs: a tensor or array, or a nest of them.
             *args: passed to ``call``.
             training: whether this is a training step; by default as the surrounding layer, else False.
-            **kwargs: passed to ``call``.
+            **kwargs: passed to ``call``; ``mask`` is by default the mask that came with the input.
 
         Raises:
             ShapeError: the input does not fit what the layer was built for.
@@ -391,14 +412,26 @@ class Layer(Configurable):
         _context.training = before if training is None else bool(training)
         if self._takes_training:
             kwargs["training"] = _context.training
+        mask = self._mask_arguments.fill(inputs, args, kwargs)
         try:
             with scope(self.name):
-                return self.call(inputs, *args, **kwargs)
+                outputs = self.call(inputs, *args, **kwargs)
+                return outputs if mask is None and not self._makes_masks else self._masked(inputs, mask, outputs)
         finally:
             _context.training = before
 
+    def _masked(self, inputs: Any, mask: Any, outputs: Any) -> Any:
+        """The outputs with their masks."""
+        if self.supports_masking:
+            return attach(outputs, self.compute_mask(inputs, mask), flatten(inputs)[0])
+        if mask is not None and self._mask_arguments == MaskArguments():
+            warn_of_loss(self._who())
+        return outputs
+
     def _converted(self, x: Tensor) -> Tensor:
-        return astype(x, self.dtype) if x.dtype.is_float and x.dtype is not self.dtype else x
+        if not x.dtype.is_float or x.dtype is self.dtype:
+            return x
+        return with_mask(astype(x, self.dtype), mask_of(x))
 
     def _converted_nest(self, inputs: Any) -> Any:
         """Arrays, Python numbers and nested lists of them become tensors; nests of arrays stay nests."""

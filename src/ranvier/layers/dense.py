@@ -45,6 +45,8 @@ class Dense(Layer):
         Dense(3 -> 2, relu)
     """
 
+    supports_masking = True
+
     def __init__(
         self,
         units: int,

@@ -40,6 +40,8 @@ class Dropout(Layer):
         [0.0, 2.0]
     """
 
+    supports_masking = True
+
     def __init__(self, rate: float, seed: int | None = None, **common: Any):
         super().__init__(**common)
         self.rate, self.seed = float(number("Dropout", "rate", rate, 0, 1, below=True)), seed

@@ -32,6 +32,8 @@ class InputLayer(Layer):
         (None, 4)
     """
 
+    supports_masking = True
+
     def __init__(self, shape: Any, batch_size: int | None = None, **common: Any):
         super().__init__(**common)
         if isinstance(shape, int) and not isinstance(shape, bool):

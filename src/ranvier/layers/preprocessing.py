@@ -48,6 +48,8 @@ class Rescaling(Layer):
         [[-1.0, 1.0]]
     """
 
+    supports_masking = True
+
     def __init__(self, scale: Any, offset: Any = 0.0, **common: Any):
         super().__init__(**common)
         self.scale, self.offset = _numbers("Rescaling", "scale", scale), _numbers("Rescaling", "offset", offset)
@@ -92,6 +94,7 @@ class Normalization(Layer):
     """
 
     EPSILON = 1e-7  # least standard deviation, as in Keras
+    supports_masking = True
 
     def __init__(self, axis: Any = -1, mean: Any = None, variance: Any = None, **common: Any):
         super().__init__(**common)

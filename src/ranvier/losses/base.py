@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from ranvier.errors import ArgumentError, ShapeError, describe
+from ranvier.layers.masks import mask_of
 from ranvier.layers.registry import Configurable, Registry, snake_case
 from ranvier.ops import elementwise as e
 from ranvier.ops import reduce as r
@@ -127,6 +128,8 @@ class Loss(Configurable):
             y_pred: the predictions.
             sample_weight: a weight for each sample, or None.
 
+        Masked time steps of ``y_pred`` (see ``ranvier.layers.Masking``) count as if their weight were 0.
+
         Raises:
             ShapeError: shapes do not fit.
         """
@@ -134,6 +137,9 @@ class Loss(Configurable):
         weights = None
         if sample_weight is not None:
             weights = fitted_weights(self.name, sample_weight, values.shape, values)
+        if mask_of(y_pred) is not None:
+            kept = fitted_weights(f"{self.name}, mask of the predictions", mask_of(y_pred), values.shape, values)
+            weights = kept if weights is None else weights * kept
         if self.reduction == "none":
             return values if weights is None else e.where(e.not_equal(weights, 0), values * weights, 0)
         total = weighted_sum(values, weights)

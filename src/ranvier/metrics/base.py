@@ -9,6 +9,7 @@ import numpy as np
 from ranvier import dtypes
 from ranvier.errors import ArgumentError, describe
 from ranvier.layers.base import _concretely
+from ranvier.layers.masks import mask_of
 from ranvier.layers.registry import Configurable, Registry, snake_case
 from ranvier.losses.base import Loss, fitted_weights, floats, weighted_sum
 from ranvier.losses.base import get as get_loss
@@ -176,8 +177,16 @@ class ValueMean(Mean):
             y_true: the truth.
             y_pred: the predictions.
             sample_weight: a weight for each sample, or None.
+
+        Masked time steps of ``y_pred`` are left out.
         """
-        super().update_state(self.values(y_true, y_pred), sample_weight)
+        values, kept = self.values(y_true, y_pred), mask_of(y_pred)
+        if kept is not None:
+            weights = fitted_weights(f"{self.name}, mask of the predictions", kept, values.shape, values)
+            if sample_weight is not None:
+                weights = weights * fitted_weights(self.name, sample_weight, values.shape, values)
+            sample_weight = weights
+        super().update_state(values, sample_weight)
 
 
 @register

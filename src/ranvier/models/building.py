@@ -14,11 +14,12 @@ import numpy as np
 
 from ranvier import random
 from ranvier.compiler.trace import trace
-from ranvier.dtypes import DType
+from ranvier.dtypes import DType, bool_
+from ranvier.layers.masks import masks_of, with_mask
 from ranvier.tensor import Tensor
 from ranvier.tree import unflatten
 
-__all__ = ["all_or_nothing", "output_of"]
+__all__ = ["all_or_nothing", "layer_output", "output_of"]
 
 OPEN = 2  # what stands for an open batch axis while tracing; 1 would broadcast
 
@@ -40,6 +41,27 @@ def output_of(function: Callable[[Tensor], Any], shape: Sequence[int | None], dt
         first = None if open_batch and value.shape[:1] == (OPEN,) else value.shape[:1]
         found.append(((None, *value.shape[1:]) if first is None else value.shape, value.dtype))
     return unflatten(structure, found)
+
+
+def layer_output(layer: Any, shape: Any, dtype: Any, mask: Any = None) -> tuple[Any, Any]:
+    """What a layer returns, as :func:`output_of` says it, and the shape of the mask that goes with it (or None).
+
+    Args:
+        layer: the layer.
+        shape: of its input.
+        dtype: of its input.
+        mask: shape of the input's mask, or None.
+    """
+
+    def call(x: Tensor) -> Any:
+        if mask is not None:
+            sizes = tuple(OPEN if n is None else n for n in mask)
+            x = with_mask(x, Tensor._wrap(np.ones(sizes, np.bool_), bool_))
+        y = layer(x)
+        return [y, masks_of(y)]
+
+    output, masks = output_of(call, shape, dtype)
+    return output, masks[0] if isinstance(masks, tuple) else None
 
 
 @contextmanager

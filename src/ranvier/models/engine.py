@@ -21,9 +21,11 @@ from ranvier import dtypes
 from ranvier.autodiff import value_and_grad
 from ranvier.errors import ArgumentError
 from ranvier.jit import Jitted, jit
+from ranvier.layers.masks import mask_of
 from ranvier.losses.base import fitted_weights, weighted_sum
 from ranvier.models.compiled import Clock, Compiled
 from ranvier.ops import elementwise as e
+from ranvier.ops import reduce as r
 from ranvier.ops.index import take_op
 from ranvier.ops.table import apply, no_grad, scope, state
 from ranvier.tensor import Tensor, as_tensor
@@ -76,9 +78,14 @@ def product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a * b
 
 
-def batch_loss(loss: Any, y: Tensor, pred: Tensor, weights: Tensor | None, real: Any) -> Tensor:
-    """The loss of a batch as Keras counts it: the sum of weighted losses divided by the number of (real) samples."""
-    values = as_tensor(loss.call(y, pred))
+def batch_loss(
+    loss: Any, y: Tensor, pred: Tensor, weights: Tensor | None, real: Any, mask: Tensor | None = None
+) -> Tensor:
+    """The loss of a batch as Keras counts it: the sum of weighted losses divided by the number of (real) samples.
+
+    If the output is a sequence with a mask, divided by the number of its time steps that are not masked.
+    """
+    values, steps = as_tensor(loss.call(y, pred)), mask_of(pred)
     if values.ndim == 0:
         if weights is not None:
             raise ArgumentError(
@@ -88,8 +95,16 @@ def batch_loss(loss: Any, y: Tensor, pred: Tensor, weights: Tensor | None, real:
             )
         return values
     w = None if weights is None else fitted_weights(loss.name, weights, values.shape, values)
-    total = weighted_sum(values, w)
-    return total if loss.reduction == "sum" else total / (real * math.prod(values.shape[1:]))
+    if steps is None:
+        total = weighted_sum(values, w)
+        return total if loss.reduction == "sum" else total / (real * math.prod(values.shape[1:]))
+    kept = fitted_weights(f"{loss.name}, mask of the output", steps, values.shape, values)
+    total = weighted_sum(values, product(w, kept))
+    if loss.reduction == "sum":
+        return total
+    if mask is not None:  # rows that fill up the batch do not count
+        kept = kept * fitted_weights(loss.name, mask, values.shape, values)
+    return total / e.maximum(r.sum(kept), 1)
 
 
 def hold_back(ok: Tensor) -> None:
@@ -198,7 +213,7 @@ class Engine:
             def loss_of() -> tuple[Tensor, Tensor]:
                 pred = model(xb, training=True)
                 with scope("loss"):
-                    loss = batch_loss(compiled.loss, yb, pred, product(own, mask), real)
+                    loss = batch_loss(compiled.loss, yb, pred, product(own, mask), real, mask)
                     for penalty in model.losses:
                         loss = loss + penalty
                 return loss, pred
@@ -233,7 +248,7 @@ class Engine:
                     own = None if weights is None else rows_of(weights, index)
                 pred = model(xb, training=False)
                 with scope("loss"):
-                    loss = batch_loss(compiled.loss, yb, pred, product(own, mask), real)
+                    loss = batch_loss(compiled.loss, yb, pred, product(own, mask), real, mask)
                     for penalty in model.losses:
                         loss = loss + penalty
                 with scope("metrics"):

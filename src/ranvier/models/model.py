@@ -100,6 +100,9 @@ class Model(Layer):
         with all_or_nothing(self):
             self._keeper.output = output_of(self._forward, input_shape, self._keeper.input_dtype or self.dtype)
 
+    def _masked(self, inputs: Any, mask: Any, outputs: Any) -> Any:
+        return outputs  # the layers inside have said which of their outputs have masks
+
     def _forward(self, x: Tensor) -> Any:
         options = {"training": False} if self._takes_training else {}
         return self.call(x, **options)

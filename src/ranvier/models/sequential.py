@@ -7,7 +7,8 @@ from typing import Any
 from ranvier.dtypes import DType
 from ranvier.errors import ArgumentError, ShapeError, describe
 from ranvier.layers import Dropout, Flatten, InputLayer, Layer, Reshape, deserialize, register, serialize
-from ranvier.models.building import all_or_nothing, output_of
+from ranvier.layers.masks import with_mask
+from ranvier.models.building import all_or_nothing, layer_output
 from ranvier.models.model import Model, checked_layers
 from ranvier.ops.elementwise import astype
 from ranvier.tensor import Tensor
@@ -40,6 +41,7 @@ class Sequential(Model):
         super().__init__(**common)
         self._layers: list[Layer] = []
         self._outputs: list[tuple[tuple[int | None, ...], DType]] = []  # of each layer, once built
+        self._masks: list[Any] = []  # the shapes of the masks that go with them, None where there is none
         self._input: InputLayer | None = None
         for layer in checked_layers("Sequential", layers):
             self.add(layer)
@@ -82,7 +84,7 @@ class Sequential(Model):
         if not self._layers:
             raise ArgumentError(f"{self._who()}: there is no layer to take away.")
         layer = self._layers.pop()
-        del self._outputs[len(self._layers) :]
+        del self._outputs[len(self._layers) :], self._masks[len(self._layers) :]
         if self.built:
             self._keeper.output = self._outputs[-1] if self._outputs else (self.built_shape, self.dtype)
         self._keeper.engine.forget()
@@ -123,19 +125,23 @@ class Sequential(Model):
         if None in input_shape[1:]:
             raise ShapeError(f"{self._who()}: sizes other than the batch must be known, got {tuple(input_shape)}.")
         outputs: list[Any] = []
+        masks: list[Any] = []
         with all_or_nothing(self):
-            now = tuple(input_shape), self._keeper.input_dtype or self.dtype
+            now: Any = (tuple(input_shape), self._keeper.input_dtype or self.dtype)
+            mask: Any = None
             for layer in self._layers:
-                now = output_of(layer, *now)
+                now, mask = layer_output(layer, now[0], now[1], mask)
                 outputs.append(now)
-        self._outputs, self._keeper.output = outputs, now
+                masks.append(mask)
+        self._outputs, self._masks, self._keeper.output = outputs, masks, now
 
     def _extend(self) -> None:
         """A layer was added to a model that has its weights."""
         now = self._outputs[-1] if self._outputs else (self.built_shape, self.dtype)
         with all_or_nothing(self._layers[-1]):
-            now = output_of(self._layers[-1], *now)
+            now, mask = layer_output(self._layers[-1], now[0], now[1], self._masks[-1] if self._masks else None)
         self._outputs.append(now)
+        self._masks.append(mask)
         self._keeper.output = now
 
     def _check_against_input(self, shape: Any) -> None:
@@ -145,13 +151,14 @@ class Sequential(Model):
         ):
             raise ShapeError(f"{self._who()}: expected input of shape {expected}, got {tuple(shape)}.")
 
-    def call(self, inputs: Tensor) -> Any:
+    def call(self, inputs: Tensor, mask: Any = None) -> Any:
         """Through all layers.
 
         Args:
             inputs: a tensor, the batch axis first.
+            mask: which time steps count, boolean ``(batch, time)``; by default the mask that came with the input.
         """
-        x = inputs if inputs.dtype.is_float else astype(inputs, self.dtype)
+        x = with_mask(inputs if inputs.dtype.is_float else astype(inputs, self.dtype), mask)
         if self._input is not None:
             x = self._input(x)
         for layer in self._layers:
