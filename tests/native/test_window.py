@@ -12,6 +12,7 @@ import pytest
 from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.taps import Axis, adjoint, forward, identity
 from ranvier.compiler.native.window import Window, WindowOperand, canonical, side_by_side
+from ranvier.compiler.native.window_weights import WindowWeights, chunks_for
 
 from .kernel_runner import assembly
 from .run_native_nest import HERE, NUMPY, call
@@ -258,3 +259,44 @@ def test_key_and_figures():
     assert spec.bytes == 4 * 64 * (8 * 6 + 4 * 3)
     assert spec.flops == 2 * 4 * 12 * 64
     assert spec.units == 12
+
+
+@isas
+@pytest.mark.parametrize("name", AXES)
+@pytest.mark.parametrize(("rows", "width"), [(1, 8), (5, 16), (8, 70)])
+def test_weights(name, rows, width, isa, rng):
+    axes = AXES[name]
+    for chunks in {1, min(3, int(np.prod([a.out for a in axes])))}:
+        spec = WindowWeights(axes, rows, width, "float32", chunks, isa.name)
+        x = rng.integers(-4, 5, (*(a.size for a in axes), rows, width)).astype(np.float32)
+        g = rng.integers(-4, 5, (*(a.out for a in axes), rows, width)).astype(np.float32)
+        want = np.zeros((spec.taps, width), np.float32)
+        for o, i, t in pairs(axes):
+            want[t] += (x[i] * g[o]).sum(0)
+        made = np.full(chunks * want.size + 64, 77, np.float32)
+        call(spec, isa, [x, g, made], tuple(range(1, spec.units)))
+        np.testing.assert_array_equal(made[:-64].reshape(chunks, *want.shape).sum(0), want)
+        assert (made[-64:] == 77).all()
+
+
+@isas
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_weights_in_other_dtypes(dtype, isa, rng):
+    axes = AXES["3x3 same"]
+    spec = WindowWeights(axes, 4, 37, dtype, 2, isa.name)
+    x, g = (
+        rng.integers(-4, 5, (*n, 4, 37)).astype(NUMPY[dtype]) for n in ([a.size for a in axes], [a.out for a in axes])
+    )
+    want = np.zeros((9, 37), NUMPY[spec.acc])
+    for o, i, t in pairs(axes):
+        want[t] += (x[i].astype(want.dtype) * g[o].astype(want.dtype)).sum(0)
+    made = np.zeros((2, 9, 37), want.dtype)
+    call(spec, isa, [x, g, made])
+    np.testing.assert_array_equal(made.sum(0), want)
+
+
+def test_chunks_depend_on_the_problem_alone():
+    axes = (forward(28, 3, 1, 1, (1, 1)),) * 2
+    assert chunks_for(axes, 128, 64) == 8
+    assert chunks_for(axes, 128, 512) == 1
+    assert chunks_for((forward(4, 3, 1, 1, (1, 1)),), 2, 8) == 1
