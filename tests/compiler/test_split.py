@@ -192,3 +192,51 @@ def test_sums_of_a_matrix_in_panels(rng):
     _, squares = results(make, x)
     exact = w.astype("d") ** 2
     assert (np.abs(squares - exact.sum(0)) <= bound(exact)).all()
+
+
+# -- several axes at once ---------------------------------------------------------------------------------------------
+
+
+def test_images_are_normalised_in_as_many_kernels_as_matrices(rng):
+    x = rng.normal(size=(8, 32, 32, 16)).astype("f")
+    gamma = rng.normal(size=16).astype("f")
+
+    def normalised(x, gamma):
+        mean = rv.mean(x, (0, 1, 2))
+        apart = x - mean
+        return apart / rv.sqrt(rv.mean(apart * apart, (0, 1, 2)) + 1e-3) * gamma
+
+    make = lambda: (rv.jit(normalised), [])  # noqa: E731
+    (y,) = results(make, x, gamma)
+    X = x.astype("d")
+    np.testing.assert_allclose(y, (X - X.mean((0, 1, 2))) / np.sqrt(X.var((0, 1, 2)) + 1e-3) * gamma, atol=2e-5)
+    images = nests(make()[0], x, gamma)
+    flat = x.reshape(-1, 16)
+    matrices = nests(rv.jit(lambda x, g: normalised(x[None, None], g)[0, 0]), flat, gamma)
+    assert len(images) == len(matrices) <= 5
+
+
+@pytest.mark.parametrize(
+    "axes", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2), (1, 2, 3), (0, 1, 2, 3), (3,), (0, 3)]
+)
+def test_any_axes_of_an_array_with_broadcasts(axes, rng):
+    x = rng.integers(-9, 10, (7, 12, 10, 5)).astype("f")
+    b, c = rng.integers(-9, 10, (5,)).astype("f"), rng.integers(-9, 10, (12, 1, 1)).astype("f")
+
+    def reduce(x, b, c):
+        y = x * b
+        return [rv.sum(y, axes), rv.sum(y + c, axes), rv.max(x, axes), rv.sum(rv.flip(x, 1) * b, axes)]
+
+    found = results(lambda: (rv.jit(reduce), []), x, b, c)
+    want = [(x * b).sum(axes), (x * b + c).sum(axes), x.max(axes), (x[:, ::-1] * b).sum(axes)]
+    for a, w in zip(found, want, strict=True):
+        np.testing.assert_array_equal(a, w)
+
+
+def test_sums_over_a_batch_of_sequences(rng):
+    """The loops inside the reduced one are walked as one where they can be, and else go outside."""
+    x, b = rng.integers(-9, 10, (32, 6, 20)).astype("f"), rng.integers(-9, 10, 20).astype("f")
+    make = lambda: (rv.jit(lambda x, b: [rv.sum(x, 0), rv.sum(rv.maximum(x + b, 0), 0)]), [])  # noqa: E731
+    plain, shifted = results(make, x, b)
+    np.testing.assert_array_equal(plain, x.sum(0))
+    np.testing.assert_array_equal(shifted, np.maximum(x + b, 0).sum(0))

@@ -19,6 +19,7 @@ output overlaps no other output; indices of a ``gather`` are in range; the body'
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from .expr import Body, Instr
 if TYPE_CHECKING:
     from .target import Isa
 
-__all__ = ["Nest", "Operand", "Partition", "canonical", "partition", "tiled", "weight"]
+__all__ = ["Nest", "Operand", "Partition", "arranged", "canonical", "partition", "tiled", "weight"]
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,51 @@ def _keep(nest: Nest, order: list[int]) -> Nest:
         body.append(instr)
     operands = tuple(replace(o, strides=tuple(o.strides[d] for d in order)) for o in nest.operands)
     return replace(nest, dims=tuple(nest.dims[d] for d in order), operands=operands, body=tuple(body))
+
+
+def arranged(nest: Nest, axes: tuple[int, ...]) -> Nest:
+    """A reduction along the neighbouring loops ``axes``, brought to the form in which one loop is reduced.
+
+    The reduced loops, along which every operand walks evenly, become one. Loops inside them become one if they can,
+    and else go outside, all but the last.
+    """
+    nest = _merged(nest, axes)
+    a, rank = axes[0], len(nest.dims)
+    if nest.reduce == "last" or a == rank - 2:
+        return nest
+    inside = tuple(range(a + 1, rank))
+    if all(_even(o.strides, nest.dims, inside) for o in nest.operands) and not _named(nest) & set(inside):
+        return _merged(nest, inside)
+    return _keep(nest, [*range(a), *inside[:-1], a, rank - 1])
+
+
+def _even(strides: tuple[int, ...], dims: tuple[int, ...], loops: tuple[int, ...]) -> bool:
+    """Whether an operand walks along some neighbouring loops as along one."""
+    turning = [d for d in loops if dims[d] != 1]
+    return all(strides[d] == strides[e] * dims[e] for d, e in itertools.pairwise(turning))
+
+
+def _merged(nest: Nest, loops: tuple[int, ...]) -> Nest:
+    """The nest with some neighbouring loops as one."""
+    if len(loops) == 1:
+        return nest
+    first, last = loops[0], loops[-1]
+    assert all(_even(o.strides, nest.dims, loops) for o in nest.operands), "loops that are not walked as one"
+    assert not _named(nest) & set(loops), "a loop with a name of its own cannot be joined"
+    turning = max((d for d in loops if nest.dims[d] != 1), default=last)
+    dims = (*nest.dims[:first], math.prod(nest.dims[first : last + 1]), *nest.dims[last + 1 :])
+    operands = tuple(
+        replace(o, strides=(*o.strides[:first], o.strides[turning], *o.strides[last + 1 :])) for o in nest.operands
+    )
+    gone = last - first
+    body = []
+    for i in nest.body:
+        if i.op == "iota" and i.attrs[0] > last:
+            i = i._replace(attrs=(i.attrs[0] - gone,))
+        elif i.op == "gather" and i.attrs[1] > last:
+            i = i._replace(attrs=(i.attrs[0], i.attrs[1] - gone))
+        body.append(i)
+    return replace(nest, dims=dims, operands=operands, body=tuple(body))
 
 
 def _drop_single(nest: Nest) -> Nest:

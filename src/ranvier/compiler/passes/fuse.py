@@ -1,7 +1,7 @@
 """Fusion: which nodes are computed together in one kernel.
 
 A :class:`Group` becomes one kernel. It has a *space*, the box of indices its loops run over, and each member is a
-value at every point of that space (or, after a reduction, at every point of the space without the reduced axis).
+value at every point of that space (or, after a reduction, at every point of the space without the reduced axes).
 Nodes are taken in order; each joins the latest group that made one of its inputs, if
 
 * its indices line up with the group's space (:func:`_alignment`), the same for every way it is reached;
@@ -40,14 +40,14 @@ class Group:
         kind: ``contract``, ``map``, ``last``, ``middle`` or ``solo``.
         space: sizes of the loops, as axes of the values (not yet as they lie in memory).
         layout: 0 for rows, w for panels: how all full-size members lie.
-        axis: the reduced axis of ``last`` and ``middle``.
+        axes: the reduced axes of ``last`` and ``middle``, which are neighbours.
         members: values computed here, in order, with their alignment.
         needs: the groups this one depends on, directly or not.
     """
 
     def __init__(self, kind: str, space: tuple[int, ...], layout: int):
         self.kind, self.space, self.layout = kind, space, layout
-        self.axis = -1
+        self.axes: tuple[int, ...] = ()
         self.members: list[Value] = []
         self.alignment: dict[int, Alignment] = {}
         self.reduced: set[int] = set()  # members that depend on a reduction made here
@@ -118,7 +118,7 @@ class _Fuser:
         layout = v.inputs[0].layout if v.op.startswith("reduce_") else v.layout
         group = Group("map", space, layout)
         if v.op.startswith("reduce_"):
-            _set_axis(group, v)
+            _set_axes(group, v)
         self._start(v, group)
 
     def _fusible(self, v: Value) -> bool:
@@ -128,8 +128,8 @@ class _Fuser:
 
     def _start(self, v: Value, group: Group) -> None:
         if v.op.startswith("reduce_"):
-            axis = v.attrs["axes"][0]
-            alignment: Alignment = tuple(i for i in range(len(group.space)) if i != axis)
+            axes = v.attrs["axes"]
+            alignment: Alignment = tuple(i for i in range(len(group.space)) if i not in axes)
         else:
             alignment = tuple(range(v.ndim))
         self.groups.append(group)
@@ -137,7 +137,7 @@ class _Fuser:
 
     def _join(self, group: Group, v: Value, alignment: Alignment) -> None:
         if v.op.startswith("reduce_") and group.kind == "map":
-            _set_axis(group, v)
+            _set_axes(group, v)
         group.add(v, alignment)
         self.home[id(v)] = group
         needs = self._producers(v) - {group}
@@ -187,20 +187,22 @@ class _Fuser:
             if v.op in _GATHERS and index == 0:
                 if x in group or x.layout or group.kind == "contract" or v.shape != group.space:
                     return False
+                if len(group.axes) > 1:
+                    return False
                 continue
             if v.op == "random_bits":
-                if x in group or group.kind == "contract":
+                if x in group or group.kind == "contract" or len(group.axes) > 1:
                     return False
                 continue
             wanted = input_alignment(v, x, alignment, group)
             if x in group:
                 if _along(x, group.alignment[id(x)]) != _along(x, wanted):
                     return False
-            elif not loadable(group, x, wanted):
+            elif not loadable(group, x, wanted) or not _even(x, wanted, group, group.axes):
                 return False
         if group.kind == "contract" and v.op in _MAPS:
             return False
-        if group.kind == "middle" and len(_along(v, alignment)) and group.axis in alignment:
+        if group.kind == "middle" and any(a in alignment for a in group.axes):
             # inside the reduced loop nothing may use a finished reduction
             return not any(id(i) in group.reduced for i in v.inputs)
         return True
@@ -265,7 +267,7 @@ class _Fuser:
                 if wanted != alignment or not self._inputs_fit(joined, v, alignment):
                     return None
                 if v.op.startswith("reduce_") and joined.kind == "map":
-                    _set_axis(joined, v)
+                    _set_axes(joined, v)
             joined.add(v, alignment)
         return joined
 
@@ -279,10 +281,9 @@ class _Fuser:
                 other.needs = (other.needs - {g, h}) | {joined} | joined.needs
 
 
-def _set_axis(group: Group, v: Value) -> None:
-    axis = v.attrs["axes"][0]
-    group.axis = axis
-    group.kind = "last" if axis == len(group.space) - 1 else "middle"
+def _set_axes(group: Group, v: Value) -> None:
+    group.axes = v.attrs["axes"]
+    group.kind = "last" if group.axes[-1] == len(group.space) - 1 else "middle"
 
 
 def _along(x: Value, alignment: Alignment) -> tuple[int | None, ...]:
@@ -296,28 +297,46 @@ def _alignment(group: Group, v: Value) -> Alignment | None:
         return tuple(range(rank)) if v.layout == group.layout else None
     if group.kind not in ("last", "middle") or v.layout:
         return None
-    a = group.axis
-    if v.shape == space[:a] + space[a + 1 :]:
-        return tuple(i for i in range(rank) if i != a)
-    if v.shape == (*space[:a], 1, *space[a + 1 :]):
-        return tuple(None if i == a else i for i in range(rank))
+    kept = tuple(i for i in range(rank) if i not in group.axes)
+    if v.shape == tuple(space[i] for i in kept):
+        return kept
+    if v.shape == tuple(space[i] if i in kept else 1 for i in range(rank)):
+        return tuple(i if i in kept else None for i in range(rank))
     return None
 
 
 def _reduction_alignment(group: Group, v: Value) -> Alignment | None:
-    """How the result of a reduction lines up: like its input without the reduced axis."""
-    x, axis = v.inputs[0], v.attrs["axes"][0]
+    """How the result of a reduction lines up: like its input without the reduced axes."""
+    x, axes = v.inputs[0], v.attrs["axes"]
     if group.kind == "contract" or x.shape != group.space or x.layout != group.layout:
         return None
-    if group.kind in ("last", "middle") and axis != group.axis:
+    if group.kind in ("last", "middle") and axes != group.axes:
         return None
-    if group.kind == "map" and any(m.op in _MAPS for m in group.members) and axis != len(group.space) - 1:
+    if group.kind == "map" and any(m.op in _MAPS for m in group.members) and axes != (len(group.space) - 1,):
         return None
-    if group.kind == "map" and axis != len(group.space) - 1 and axis != len(group.space) - 2:
+    if group.kind == "map" and len(axes) > 1 and not _walks_as_one(group, axes):
         return None
-    if group.kind != "map" and axis == group.axis and id(x) in group.reduced and group.kind == "middle":
+    if group.kind == "middle" and id(x) in group.reduced:
         return None
-    return tuple(i for i in range(len(group.space)) if i != axis)
+    return tuple(i for i in range(len(group.space)) if i not in axes)
+
+
+def _walks_as_one(group: Group, axes: tuple[int, ...]) -> bool:
+    """Whether one loop can stand for several axes: everything read by the group walks along them evenly."""
+    for v in group.members:
+        for x in v.inputs:
+            if x not in group and not _even(x, input_alignment(v, x, group.alignment[id(v)], group), group, axes):
+                return False
+    return True
+
+
+def _even(x: Value, wanted: Alignment, group: Group, axes: tuple[int, ...]) -> bool:
+    """Whether ``x`` lies along all of ``axes`` as along one."""
+    if len(axes) == 1 or x.layout:
+        return True
+    strides = {a: s for a, s in zip(wanted, view(x).strides, strict=True) if a is not None}
+    along = [a for a in axes if group.space[a] != 1]
+    return all(strides.get(a, 0) == strides.get(b, 0) * group.space[b] for a, b in itertools.pairwise(along))
 
 
 def input_alignment(v: Value, x: Value, alignment: Alignment, group: Group) -> Alignment:

@@ -21,7 +21,7 @@ from ranvier.compiler.native.contraction import (
     a_rows,
 )  # fmt: skip
 from ranvier.compiler.native.expr import Instr
-from ranvier.compiler.native.nest import Nest, Operand
+from ranvier.compiler.native.nest import Nest, Operand, arranged
 from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
 from ranvier.compiler.native.scatter import Scatter
 from ranvier.compiler.passes.control import control_step
@@ -273,6 +273,7 @@ class _Nest(_Body):
         spec = Nest(
             self.dims, reduce, tuple(self.operands), tuple(self.instrs), tuple(stores), self.valid, self.checked
         )
+        spec = spec if group.layout or reduce == "none" else arranged(spec, group.axes)
         return Kernel(spec, self.accesses, writes, group.members, inplace)
 
 

@@ -1,8 +1,8 @@
 """Lowering: every op is brought to a form for which there is a kernel.
 
-Afterwards the graph holds only: elementwise ops and ``copy``; reductions along one axis; ``take`` with a one-axis
-index and ``take_along_axis``; ``scatter_add`` along axis 0; two-axis ``matmul`` and batched ``matmul`` with equal
-batch axes; views (``reshape``, ``transpose``, ``broadcast_to``, ``slice``, ``flip``) that strides can express;
+Afterwards the graph holds only: elementwise ops and ``copy``; reductions along neighbouring axes; ``take`` with a
+one-axis index and ``take_along_axis``; ``scatter_add`` along axis 0; two-axis ``matmul`` and batched ``matmul`` with
+equal batch axes; views (``reshape``, ``transpose``, ``broadcast_to``, ``slice``, ``flip``) that strides can express;
 ``concatenate`` and ``embed``; control ops. An op that fits none of these runs on the reference inside the plan.
 """
 
@@ -18,6 +18,8 @@ from ranvier.compiler.graph import Graph, Value, constant
 from ranvier.compiler.views import VIEWS, view
 
 __all__ = ["lower"]
+
+_ROW = 16  # elements of a row that is worth a sum of its own
 
 
 def lower(graph: Graph) -> Graph:
@@ -75,27 +77,37 @@ def _reshape(v: Value) -> Value:
 
 
 def _reduce(v: Value) -> Value:
-    """One axis at a time, the innermost first; one axis behind a reduced one."""
+    """Neighbouring axes together, the innermost first."""
     x = v.inputs[0]
     if v.op == "reduce_sum" and x.dtype is not v.dtype:
         x = x.like("cast", [x], {"dtype": v.dtype}, dtype=v.dtype)
+    runs: list[list[int]] = []
     for axis in sorted(v.attrs["axes"], reverse=True):
-        x = _reduce_axis(v, x, axis)
+        # Long rows are summed by themselves, where the rest of what is done with a row is; and matrices may lie in
+        # panels, whose rows do not follow one another.
+        alone = x.ndim < 3 or (runs == [[x.ndim - 1]] and x.shape[-1] >= _ROW)
+        if runs and runs[-1][0] == axis + 1 and not alone:
+            runs[-1].insert(0, axis)
+        else:
+            runs.append([axis])
+    for run in runs:
+        x = _reduce_run(v, x, run)
     return x
 
 
-def _one(v: Value, x: Value, axis: int) -> Value:
-    shape = x.shape[:axis] + x.shape[axis + 1 :]
-    return x.like(v.op, [x], {"axes": (axis,)}, shape=shape)
+def _reduce_run(v: Value, x: Value, run: list[int]) -> Value:
+    if len(run) > 1 and not _even(x, run):
+        for axis in reversed(run):
+            x = _reduce_run(v, x, [axis])
+        return x
+    shape = x.shape[: run[0]] + x.shape[run[-1] + 1 :]
+    return x.like(v.op, [x], {"axes": tuple(run)}, shape=shape)
 
 
-def _reduce_axis(v: Value, x: Value, axis: int) -> Value:
-    n = x.shape[axis]
-    outer, inner = x.shape[:axis], x.shape[axis + 1 :]
-    if len(inner) > 1:  # the kernel has one loop inside the reduced one
-        flat = reshape(x, (*outer, n, math.prod(inner)))
-        return reshape(_reduce_axis(v, flat, axis), outer + inner)
-    return _one(v, x, axis)
+def _even(x: Value, axes: list[int]) -> bool:
+    """Whether the axes are walked through memory as one."""
+    strides = view(x).strides
+    return all(strides[a] == strides[a + 1] * x.shape[a + 1] for a in axes[:-1])
 
 
 def _cut(x: Value, axis: int, start: int, stop: int) -> Value:
