@@ -17,6 +17,8 @@ from ranvier import layers
 from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError
 from ranvier.jit import jit
 
+from . import spatial_reference
+
 pytestmark = pytest.mark.smoke
 
 
@@ -67,6 +69,7 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
 }  # fmt: skip
+CASES |= {name: [Case(*case) for case in cases] for name, cases in spatial_reference.CASES.items()}
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
 EACH = pytest.mark.parametrize(
     "name, case", ALL, ids=[f"{n}-{'x'.join(map(str, c.shape))}-{i}" for i, (n, c) in enumerate(ALL)]
