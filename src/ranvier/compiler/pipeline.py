@@ -11,8 +11,11 @@ from ranvier.compiler.native.contraction import panel_width
 from ranvier.compiler.passes.fuse import fuse
 from ranvier.compiler.passes.kernels import build
 from ranvier.compiler.passes.layout import assign_layouts
+from ranvier.compiler.passes.loops import hoist
 from ranvier.compiler.passes.lower import lower
+from ranvier.compiler.passes.residuals import residuals
 from ranvier.compiler.passes.simplify import simplify
+from ranvier.compiler.passes.totals import totals
 from ranvier.compiler.plan import Plan, make_plan
 
 __all__ = ["compile_plan", "stages"]
@@ -26,8 +29,10 @@ def _checked(graph: Graph, stage: str) -> Graph:
 
 def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
     """The graph after each pass, by the pass's name."""
+    loops: list[tuple[str, Callable[[Graph], Graph]]] = [("hoist", hoist), ("residuals", residuals), ("totals", totals)]
     passes: list[tuple[str, Callable[[Graph], Graph]]] = [
         ("simplify", simplify),
+        *(loops if any(v.op == "scan" for v in graph.nodes()) else []),
         ("lower", lower),
         ("simplify again", simplify),
         ("layout", lambda g: assign_layouts(g, lambda n: panel_width(n, isa))),

@@ -81,6 +81,9 @@ def _reduce(v: Value) -> Value:
     x = v.inputs[0]
     if v.op == "reduce_sum" and x.dtype is not v.dtype:
         x = x.like("cast", [x], {"dtype": v.dtype}, dtype=v.dtype)
+    tall = _sum_of_products(v, x)
+    if tall is not None:
+        return tall
     runs: list[list[int]] = []
     for axis in sorted(v.attrs["axes"], reverse=True):
         # Long rows are summed by themselves, where the rest of what is done with a row is; and matrices may lie in
@@ -102,6 +105,22 @@ def _reduce_run(v: Value, x: Value, run: list[int]) -> Value:
         return x
     shape = x.shape[: run[0]] + x.shape[run[-1] + 1 :]
     return x.like(v.op, [x], {"axes": tuple(run)}, shape=shape)
+
+
+def _sum_of_products(v: Value, x: Value) -> Value | None:
+    """The sum of ``a' b`` over a batch as one product of the batches laid end to end: the gradient of a weight."""
+    while x.op == "reshape" and x.inputs[0].op in ("reshape", "matmul"):  # as batched products are lowered
+        x = x.inputs[0]
+    if v.op != "reduce_sum" or x.op != "matmul" or x.ndim != 3 or x.size == 0 or v.shape != x.shape[1:]:
+        return None
+    if v.inputs[0].ndim - len(v.attrs["axes"]) != 2 or sorted(v.attrs["axes"]) != list(range(len(v.attrs["axes"]))):
+        return None
+    a, b = x.inputs
+    swap = a.like("transpose", [a], {"axes": (0, 2, 1)}, shape=(a.shape[0], a.shape[2], a.shape[1]))
+    a = a.inputs[0] if a.op == "transpose" and a.attrs["axes"] == (0, 2, 1) else swap
+    a, b = (reshape(y, (y.shape[0] * y.shape[1], y.shape[2])) for y in (a, b))
+    turned = a.like("transpose", [a], {"axes": (1, 0)}, shape=a.shape[::-1])
+    return v.like("matmul", [turned, b], {}, shape=v.shape)
 
 
 def _even(x: Value, axes: list[int]) -> bool:

@@ -124,7 +124,39 @@ def _add(v: Value) -> Value | None:
         value = uniform(zero)
         if value is not None and value == 0 and (not v.dtype.is_float or np.signbit(value)):
             return _same(v, x)
-    return None
+    return _joined_parts(v)
+
+
+def _joined_parts(v: Value) -> Value | None:
+    """A sum of parts placed into zeros side by side is the parts put together: the gradient of taking slices.
+
+    (Adding the zeros would make 0.0 of -0.0; the parts stay what they are.)
+    """
+    if not all(i.op in ("add", "embed") and i.shape == v.shape for i in v.inputs):
+        return None
+    parts: list[Value] = []
+    stack = [v]
+    while stack:
+        x = stack.pop()
+        if x.shape != v.shape or x.op not in ("add", "embed") or len(parts) > 64:
+            return None
+        if x.op == "add":
+            stack.extend(x.inputs)
+        else:
+            parts.append(x)
+    axes = {a for p in parts for a in range(v.ndim) if p.inputs[0].shape[a] != v.shape[a]}
+    if len(axes) != 1 or any(set(p.attrs["steps"]) != {1} for p in parts):
+        return None
+    (axis,) = axes
+    parts.sort(key=lambda p: (p.attrs["starts"][axis], p.inputs[0].shape[axis]))
+    end = 0
+    for p in parts:
+        if p.attrs["starts"][axis] != end:
+            return None
+        end += p.inputs[0].shape[axis]
+    if end != v.shape[axis]:
+        return None
+    return v.like("concatenate", [p.inputs[0] for p in parts], {"axis": axis})
 
 
 def _subtract(v: Value) -> Value | None:
