@@ -66,6 +66,7 @@ from ranvier.ops.creation import (
     pi,
     zeros,
 )  # fmt: skip
+from ranvier.ops.cumulative import cumulative_max, cumulative_prod, cumulative_sum
 from ranvier.ops.elementwise import (
     abs,
     add,
@@ -130,6 +131,7 @@ from ranvier.ops.elementwise import (
 )  # fmt: skip
 from ranvier.ops.index import add_along_axis, one_hot, scatter_add, take, take_along_axis
 from ranvier.ops.reduce import all, any, argmax, argmin, logsumexp, max, mean, min, prod, std, sum, var
+from ranvier.ops.resize import pad, resize
 from ranvier.ops.shape import (
     broadcast_arrays,
     broadcast_to,
@@ -142,7 +144,6 @@ from ranvier.ops.shape import (
     matrix_transpose,
     moveaxis,
     ones_like,
-    pad,
     permute_dims,
     repeat,
     reshape,
@@ -154,6 +155,7 @@ from ranvier.ops.shape import (
     transpose,
     zeros_like,
 )  # fmt: skip
+from ranvier.ops.sorting import argsort, sort, top_k
 from ranvier.ops.table import no_grad
 from ranvier.ops.window import average_pool, max_pool
 from ranvier.random import set_random_seed
@@ -163,23 +165,24 @@ from ranvier.version import __version__
 
 __all__ = [
     "DType", "Input", "Jitted", "Model", "Sequential", "Tensor", "Variable", "__version__", "abs", "activations",
-    "add", "add_along_axis", "all", "any", "arange", "argmax", "argmin", "as_dtype", "asarray", "astype", "atan2",
-    "average_pool", "bfloat16", "bitcast", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bool_", "broadcast_arrays", "broadcast_to", "callbacks",
-    "ceil", "check_gradients", "clip", "concat", "concatenate", "cond", "config", "conv", "conv_transpose", "cos",
-    "custom_gradient", "divide", "dot", "dtypes", "e", "embed", "empty", "empty_like", "equal", "erf", "errors", "exp",
-    "expand_dims", "expm1", "eye", "finfo", "flip", "float32", "float64", "floor", "floor_divide", "from_dlpack",
-    "full", "full_like", "grad", "greater", "greater_equal", "hessian", "iinfo", "inf", "initializers", "int8",
-    "int16", "int32", "int64", "isdtype", "isfinite", "isinf", "isnan", "jacobian", "jit", "jvp", "layers",
-    "left_shift", "less", "less_equal", "linspace", "load_model", "log", "log1p", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsumexp", "losses", "matmul", "matrix_transpose", "max", "max_pool", "maximum",
-    "mean", "metrics", "min", "minimum", "moveaxis", "multiply", "nan", "negative", "newaxis", "no_grad", "not_equal",
-    "one_hot", "ones", "ones_like", "ops", "optimizers", "outer", "pad", "permute_dims", "pi", "positive", "pow",
-    "power", "prod", "promote", "random", "reciprocal", "regularizers", "relu", "remainder", "repeat", "reshape",
-    "result_type", "right_shift", "round", "rsqrt", "scan", "scatter_add", "set_random_seed", "sigmoid", "sign", "sin",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "take",
-    "take_along_axis", "tanh", "tensor", "tensordot", "tile", "transpose", "trunc", "uint8", "value_and_grad", "var",
-    "vecdot", "vjp", "where", "while_loop", "zeros", "zeros_like",
+    "add", "add_along_axis", "all", "any", "arange", "argmax", "argmin", "argsort", "as_dtype", "asarray", "astype",
+    "atan2", "average_pool", "bfloat16", "bitcast", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bool_", "broadcast_arrays", "broadcast_to",
+    "callbacks", "ceil", "check_gradients", "clip", "concat", "concatenate", "cond", "config", "conv",
+    "conv_transpose", "cos", "cumulative_max", "cumulative_prod", "cumulative_sum", "custom_gradient", "divide", "dot",
+    "dtypes", "e", "embed", "empty", "empty_like", "equal", "erf", "errors", "exp", "expand_dims", "expm1", "eye",
+    "finfo", "flip", "float32", "float64", "floor", "floor_divide", "from_dlpack", "full", "full_like", "grad",
+    "greater", "greater_equal", "hessian", "iinfo", "inf", "initializers", "int8", "int16", "int32", "int64",
+    "isdtype", "isfinite", "isinf", "isnan", "jacobian", "jit", "jvp", "layers", "left_shift", "less", "less_equal",
+    "linspace", "load_model", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
+    "losses", "matmul", "matrix_transpose", "max", "max_pool", "maximum", "mean", "metrics", "min", "minimum",
+    "moveaxis", "multiply", "nan", "negative", "newaxis", "no_grad", "not_equal", "one_hot", "ones", "ones_like",
+    "ops", "optimizers", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod", "promote", "random",
+    "reciprocal", "regularizers", "relu", "remainder", "repeat", "reshape", "resize", "result_type", "right_shift",
+    "round", "rsqrt", "scan", "scatter_add", "set_random_seed", "sigmoid", "sign", "sin", "sort", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis",
+    "tanh", "tensor", "tensordot", "tile", "top_k", "transpose", "trunc", "uint8", "value_and_grad", "var", "vecdot",
+    "vjp", "where", "while_loop", "zeros", "zeros_like",
 ]  # fmt: skip
 
 

@@ -413,7 +413,7 @@ def joins(run: Run) -> Item | None:
     if which == 3:
         pairs = [tuple(int(n) for n in run.rng.integers(0, 3, 2)) for _ in x.t.shape]
         value = int(run.rng.integers(2)) if x.kind in NUMBERS else 0
-        return Item(rv.pad(x.t, pairs, value), max(x.scale, 1.0), x.error)
+        return Item(rv.pad(x.t, pairs, value=value), max(x.scale, 1.0), x.error)
     steps = [int(n) for n in run.rng.integers(1, 3, x.t.ndim)]
     starts = [int(n) for n in run.rng.integers(0, 2, x.t.ndim)]
     shape = [a + max(n, 1) * c + 1 for a, n, c in zip(starts, x.t.shape, steps, strict=True)]

@@ -30,10 +30,18 @@ ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Unary | Bi
 
 Sample = tuple[tuple[np.ndarray, ...], dict[str, Any]]
 
+
+def _first(x: Tensor, axis: int, count: int) -> Tensor:
+    if count > x.shape[axis]:
+        raise rv.errors.ShapeError(f"expected at most {x.shape[axis]}")
+    return x[(slice(None),) * axis + (slice(count),)]
+
+
 # How a user reaches the records that are not called as op(*tensors, **attrs).
 PUBLIC: dict[str, Callable[..., Tensor]] = {
     "add_along_axis": rv.add_along_axis,
     "alias": alias,
+    "argsort": lambda x, axis, descending, count: _first(rv.argsort(x, axis, descending), axis, count),
     "bitcast": rv.bitcast,
     "broadcast_to": rv.broadcast_to,
     "cast": rv.astype,
@@ -41,9 +49,13 @@ PUBLIC: dict[str, Callable[..., Tensor]] = {
     "conv": rv.conv,
     "conv_input": TABLE["conv_input"],
     "conv_kernel": TABLE["conv_kernel"],
+    "cumulative_max": rv.cumulative_max,
+    "cumulative_prod": rv.cumulative_prod,
+    "cumulative_sum": rv.cumulative_sum,
     "custom_gradient": lambda y, *xs, rule: rv.custom_gradient(lambda *ts: (ts[0], rule))(*xs),
     "embed": rv.embed,
     "flip": lambda x, axes: rv.flip(x, axes),
+    "linear_recurrence": TABLE["linear_recurrence"],
     "matmul": rv.matmul,
     "random_bits": random_bits,
     "reduce_and": lambda x, axes: rv.all(x, axes),

@@ -201,7 +201,8 @@ def test_results_in_bfloat16_are_representable(rng: np.random.Generator) -> None
     x = rv.asarray(rng.normal(size=50), "bfloat16")
     for y in (x * x, x + 0.1, x / 3, rv.exp(x), rv.sum(x), rv.mean(x), x @ x, x**3, rv.full_like(x, 0.1), 0.1 * x,
               rv.where(x > 0, x, 0.1),
-              rv.full((2,), 0.1, "bfloat16"), rv.linspace(0, 1, 7, "bfloat16"), rv.pad(x, [(1, 1)], 0.1)):  # fmt: skip
+              rv.full((2,), 0.1, "bfloat16"), rv.linspace(0, 1, 7, "bfloat16"),
+              rv.pad(x, [(1, 1)], value=0.1)):  # fmt: skip
         assert y.dtype is rv.bfloat16
         assert np.all(y.numpy().view(np.uint32) & 0xFFFF == 0)
 

@@ -341,7 +341,7 @@ def test_composed_functions_equal_numpy(
         (lambda x: rv.tile(x, (2, 1, 3, 1)), lambda a: np.tile(a, (2, 1, 3, 1))),
         (lambda x: rv.tile(x, 2), lambda a: np.tile(a, 2)),
         (
-            lambda x: rv.pad(x, [(1, 2), (0, 0), (0, 3)], 7),
+            lambda x: rv.pad(x, [(1, 2), (0, 0), (0, 3)], value=7),
             lambda a: np.pad(a, [(1, 2), (0, 0), (0, 3)], constant_values=7),
         ),
         (lambda x: rv.moveaxis(x, (0, 1), (2, 0)), lambda a: np.moveaxis(a, (0, 1), (2, 0))),

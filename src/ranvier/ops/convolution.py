@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
-from ranvier.ops.spatial import Padding, SpatialOp, floats, padding_pairs, per_axis, places, span, taps
+from ranvier.ops.spatial import Padding, RealOp, floats, padding_pairs, per_axis, places, span, taps
 from ranvier.ops.table import Aval, apply, require_kind
 from ranvier.tensor import Tensor
 
@@ -214,7 +214,7 @@ def _attrs(rank: int = 1, **changed: Any) -> dict[str, Any]:
 
 _X, _K = np.ones((1, 5, 2)), np.ones((3, 2, 4))
 
-conv_op = SpatialOp(
+conv_op = RealOp(
     "conv",
     _conv_reference,
     _conv_infer,
@@ -241,7 +241,7 @@ conv_op = SpatialOp(
         ((_X, np.ones((3, 1, 3))), _attrs(groups=2), ShapeError, "groups=2 divides, got 2 in and 3 out"),
     ],
 )
-conv_input_op = SpatialOp(
+conv_input_op = RealOp(
     "conv_input",
     _conv_input_reference,
     _conv_input_infer,
@@ -262,7 +262,7 @@ conv_input_op = SpatialOp(
         ((np.ones((1, 3, 4)), _K), {"size": (5,), **_attrs(groups=3)}, ShapeError, "groups=3 divides"),
     ],
 )
-conv_kernel_op = SpatialOp(
+conv_kernel_op = RealOp(
     "conv_kernel",
     _conv_kernel_reference,
     _conv_kernel_infer,

@@ -1,6 +1,6 @@
 """Shape ops: the same elements in another arrangement, without arithmetic.
 
-``embed`` is the transpose of ``slice``: it places a tensor into zeros. Padding is ``embed`` with a fill value.
+``embed`` is the transpose of ``slice``: it places a tensor into zeros.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ranvier.tensor import Tensor, as_tensor
 
 __all__ = [
     "broadcast_arrays", "broadcast_to", "concat", "concatenate", "embed", "expand_dims", "flip", "full_like",
-    "matrix_transpose", "moveaxis", "ones_like", "pad", "permute_dims", "repeat", "reshape", "split", "squeeze",
+    "matrix_transpose", "moveaxis", "ones_like", "permute_dims", "repeat", "reshape", "split", "squeeze",
     "stack", "swapaxes", "tile", "transpose", "zeros_like",
 ]  # fmt: skip
 
@@ -416,36 +416,6 @@ def embed(x: Any, shape: Any, starts: Sequence[int], steps: Sequence[int] | None
         raise ShapeError(f"embed: shape {t.shape} from {first} in steps {jumps} does not fit into {target}.")
     require_memory("embed", target, t.dtype)
     return apply(embed_op, (t,), {"shape": target, "starts": first, "steps": jumps})
-
-
-def pad(x: Any, pad_width: Any, value: float = 0) -> Tensor:
-    """Put constant values around a tensor.
-
-    Args:
-        x: any tensor.
-        pad_width: for each axis ``(before, after)``.
-        value: what to put there.
-
-    Raises:
-        ShapeError: not one pair of non-negative integers for each axis.
-
-    Example:
-        >>> import ranvier as rv
-        >>> rv.pad(rv.tensor([1, 2]), [(1, 2)], value=9).tolist()
-        [9, 1, 2, 9, 9]
-    """
-    t = as_tensor(x)
-    pairs = [_integers("pad", "widths", p) for p in pad_width] if isinstance(pad_width, tuple | list) else []
-    if len(pairs) != t.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
-        raise ShapeError(f"pad: expected {t.ndim} pairs of non-negative integers for shape {t.shape}, got {pad_width}.")
-    shape = tuple(n + a + b for n, (a, b) in zip(t.shape, pairs, strict=True))
-    starts = tuple(a for a, _ in pairs)
-    out = embed(t, shape, starts)
-    if value == 0:
-        return out
-    inside = np.zeros(shape, np.bool_)
-    inside[_region(starts, t.shape, (1,) * t.ndim)] = True
-    return e.where(inside, out, value)
 
 
 # -- flip, concatenate --------------------------------------------------------------------------------------------

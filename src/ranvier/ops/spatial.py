@@ -21,21 +21,21 @@ from ranvier.ops import elementwise as e
 from ranvier.ops.table import Op, apply
 from ranvier.tensor import Tensor, as_tensor
 
-__all__ = ["Padding", "SpatialOp", "Tap", "floats", "padding_pairs", "per_axis", "places", "span", "taps"]
+__all__ = ["Padding", "RealOp", "Tap", "floats", "padding_pairs", "per_axis", "places", "span", "taps"]
 
 Padding = tuple[tuple[int, int], ...]
 
 
-class SpatialOp(Op):
-    """An op on images: it asks its shape rule before it runs, and takes integers as float32.
+class RealOp(Op):
+    """An op on real numbers that asks its shape rule before it runs, and takes integers as float32.
 
     NumPy would accept many shapes that mean nothing here, so the rule speaks first.
     """
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Tensor:
         tensors = [as_tensor(x) for x in inputs]
-        images = iter(floats([t for i, t in enumerate(tensors) if i not in self.index_inputs]))
-        tensors = [t if i in self.index_inputs else next(images) for i, t in enumerate(tensors)]
+        reals = iter(floats([t for i, t in enumerate(tensors) if i not in self.index_inputs]))
+        tensors = [t if i in self.index_inputs else next(reals) for i, t in enumerate(tensors)]
         self.infer(tensors, **attrs)
         return apply(self, tuple(tensors), attrs)
 

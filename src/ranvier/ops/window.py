@@ -17,7 +17,7 @@ import numpy as np
 from ranvier import dtypes
 from ranvier.errors import DTypeError, ShapeError
 from ranvier.ops import elementwise as e
-from ranvier.ops.spatial import Padding, SpatialOp, floats, padding_pairs, per_axis, places, taps
+from ranvier.ops.spatial import Padding, RealOp, floats, padding_pairs, per_axis, places, taps
 from ranvier.ops.table import Aval, apply, require_kind
 from ranvier.tensor import Tensor
 
@@ -234,8 +234,8 @@ _WRONG: list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
 ]
 
 
-def _op(name: str, reference: Any, infer: Any, vjps: Sequence[Callable[..., Any] | None], **more: Any) -> SpatialOp:
-    op = SpatialOp(name, reference, infer, vjps, family="window", kinds="float", **more)
+def _op(name: str, reference: Any, infer: Any, vjps: Sequence[Callable[..., Any] | None], **more: Any) -> RealOp:
+    op = RealOp(name, reference, infer, vjps, family="window", kinds="float", **more)
     op.index_inputs = (1,) if op.arity == 2 else ()
     return op
 
