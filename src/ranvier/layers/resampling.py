@@ -7,7 +7,8 @@ from typing import Any
 from ranvier.errors import ArgumentError, ShapeError, describe
 from ranvier.layers.base import register
 from ranvier.layers.windows import Spatial, arguments_of, channels_last, choice, times
-from ranvier.ops.shape import pad, repeat
+from ranvier.ops.resize import pad
+from ranvier.ops.shape import repeat
 from ranvier.ops.spatial import per_axis
 from ranvier.tensor import Tensor
 
