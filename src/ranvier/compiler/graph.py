@@ -7,7 +7,8 @@ Grammar (SSA: every node is defined once, before its users):
     op     := "input"                       a function argument, or a variable's value on entry
             | "const"                       attrs: value (a NumPy array)
             | name of a record in the op table
-            | "contract" | "copy" | "relayout" | "scan" | "cond" | "while" | "project"     made by the compiler only
+            | "contract" | "convolve" | "correlate" | "copy" | "relayout"                 made by the compiler only
+            | "scan" | "cond" | "while" | "project"
 
 :func:`verify` checks it; with the setting ``verify`` it runs after every pass.
 """
@@ -25,7 +26,9 @@ from ranvier.ops.table import TABLE
 
 __all__ = ["COMPILER_OPS", "Graph", "Value", "format_graph", "verify"]
 
-COMPILER_OPS = frozenset({"input", "const", "contract", "copy", "relayout", "scan", "cond", "while", "project"})
+COMPILER_OPS = frozenset(
+    {"input", "const", "contract", "convolve", "correlate", "copy", "relayout", "scan", "cond", "while", "project"}
+)
 
 
 class Value:
@@ -188,7 +191,16 @@ def _neighbourhood(graph: Graph, v: Value, nodes: Sequence[Value]) -> str:
     return f"{v!r} reading {[repr(i) for i in v.inputs]}, read by {users}{place}"
 
 
-_ARITY = {"copy": 1, "relayout": 1, "contract": 2, "project": 1}
+_ARITY = {"copy": 1, "relayout": 1, "contract": 2, "convolve": 2, "correlate": 2, "project": 1}
+
+
+def _convolution_fault(v: Value) -> str:
+    """What is wrong with a convolution: its operands must have the sizes that its geometry says."""
+    g = v.attrs["geometry"]
+    weights = g.groups * g.taps * g.channels * g.filters
+    expected = (weights, g.c_size) if v.op == "convolve" else (g.c_size, v.attrs["chunks"] * weights)
+    found = (v.inputs[1].size, v.size)
+    return "" if expected == found else f"expected {expected} numbers in its second input and in it, found {found}"
 
 
 def _compiler_op_fault(v: Value) -> str:
@@ -199,6 +211,8 @@ def _compiler_op_fault(v: Value) -> str:
         if v.inputs[0].op not in ("scan", "cond", "while") or not isinstance(v.attrs.get("index"), int):
             return "a projection of what is no loop or branch"
         return ""
+    if v.op in ("convolve", "correlate"):
+        return _convolution_fault(v)
     if v.op not in _ARITY:
         return ""
     first = v.inputs[0].shape

@@ -15,6 +15,7 @@ from ranvier.compiler.passes.loops import hoist
 from ranvier.compiler.passes.lower import lower
 from ranvier.compiler.passes.residuals import residuals
 from ranvier.compiler.passes.simplify import simplify
+from ranvier.compiler.passes.spatial import place_images
 from ranvier.compiler.passes.totals import totals
 from ranvier.compiler.plan import Plan, make_plan
 
@@ -33,6 +34,7 @@ def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
     passes: list[tuple[str, Callable[[Graph], Graph]]] = [
         ("simplify", simplify),
         *(loops if any(v.op == "scan" for v in graph.nodes()) else []),
+        ("spatial", place_images),
         ("lower", lower),
         ("simplify again", simplify),
         ("layout", lambda g: assign_layouts(g, lambda n: panel_width(n, isa))),

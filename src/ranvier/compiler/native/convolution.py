@@ -276,8 +276,8 @@ class _Kernel(TileKernel):
             for c in range(channels):
                 self._multiply(a, b, c, sums)
             return
-        with f.loop(0, channels) as c:
-            self._multiply(a, b, c, sums)
+        with f.loop(0, channels) as channel:
+            self._multiply(a, b, channel, sums)
 
     def _multiply(self, a: Value, b: Value, c: Value | int, sums: Any) -> None:
         f, spec, g, kind = self.f, self.spec, self.spec.geometry, KINDS[self.spec.dtype]

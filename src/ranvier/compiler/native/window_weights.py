@@ -145,13 +145,13 @@ class _Kernel:
             g = f.at(self.g, pixel * (spec.rows * spec.width) + column, self.scalar)
             with ExitStack() as stack:
                 place: Value | int = 0
-                tap = 0
+                number: Value | int = 0
                 for a, r in zip(spec.axes, reaches, strict=True):
                     u = stack.enter_context(f.loop(r.start, r.stop))
                     place = place * a.size + (r.place + u * r.place_step)
-                    tap = tap * a.taps + (r.tap + u * r.tap_step)
+                    number = number * a.taps + (r.tap + u * r.tap_step)
                 x = f.at(self.x, place * (spec.rows * spec.width) + column, self.scalar)
-                self._rows(x, g, f.at(target, tap * spec.width, KINDS[spec.acc]), masks)
+                self._rows(x, g, f.at(target, number * spec.width, KINDS[spec.acc]), masks)
 
     def _rows(self, x: Value, g: Value, target: Value, masks: list[Value | None]) -> None:
         """Add the products of all rows of a pixel to the sums of one tap."""

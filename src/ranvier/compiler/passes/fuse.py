@@ -11,8 +11,8 @@ Nodes are taken in order; each joins the latest group that made one of its input
 Afterwards groups that read one another, or the same matrix, are put together under the same rules: the branches of
 ``tanh(x) - exp(x)`` begin apart.
 
-Kinds of group: ``contract`` (a product and the elementwise work on it), ``map``, ``last`` and ``middle`` (the nests of
-``native/nest.py``), ``solo`` (one node with a kernel of its own).
+Kinds of group: ``contract`` (a product or convolution and the elementwise work on it), ``map``, ``last`` and ``middle``
+(the nests of ``native/nest.py``), ``solo`` (one node with a kernel of its own).
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ __all__ = ["Alignment", "Group", "fuse", "input_alignment"]
 
 Alignment = tuple[int | None, ...]
 """For each axis of a value, the axis of the group's space that it runs along; None for axes of size 1."""
+
+ROOTS = frozenset({"contract", "convolve"})
+"""Ops with a kernel of their own whose epilogue takes in the work that follows: groups of kind ``contract``."""
 
 _GATHERS = frozenset({"take", "take_along_axis"})
 _MAPS = frozenset({"random_bits", *_GATHERS})
@@ -107,7 +110,7 @@ class _Fuser:
 
     def _place(self, v: Value) -> None:
         if not self._fusible(v):
-            self._start(v, Group("contract" if v.op == "contract" else "solo", v.shape, v.layout))
+            self._start(v, Group("contract" if v.op in ROOTS else "solo", v.shape, v.layout))
             return
         for group in self._candidates(v):
             alignment = self._fits(group, v)
@@ -256,13 +259,13 @@ class _Fuser:
             if any(x in g or view(x).root in g for x in product.inputs):
                 return None
             members = [product, *g.members, *h.members[1:]]
-        joined = Group("contract" if members[0].op == "contract" else "map", g.space, g.layout)
+        joined = Group("contract" if members[0].op in ROOTS else "map", g.space, g.layout)
         for v in members:
             alignment = g.alignment[id(v)] if v in g else h.alignment[id(v)]
             if v.op in VIEWS:
                 if joined.kind == "contract":
                     return None
-            elif v.op != "contract":
+            elif v.op not in ROOTS:
                 wanted = _reduction_alignment(joined, v) if v.op.startswith("reduce_") else _alignment(joined, v)
                 if wanted != alignment or not self._inputs_fit(joined, v, alignment):
                     return None
@@ -374,7 +377,8 @@ def loadable(group: Group, x: Value, wanted: Alignment) -> bool:
     if full and x.shape == group.space:
         return seen.contiguous if not group.layout else True
     rank = len(group.space)
-    if along == (rank - 1,) or along == (rank - 2,):
+    column = along == (rank - 2,) and group.members[0].op == "contract"  # one value for each row of a product
+    if along == (rank - 1,) or column:
         axis = wanted.index(along[0])
         return seen.strides[axis] == 1
     return False

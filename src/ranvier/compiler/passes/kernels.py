@@ -20,6 +20,8 @@ from ranvier.compiler.native.contraction import (
     a_panels_m,
     a_rows,
 )  # fmt: skip
+from ranvier.compiler.native.convolution import Convolution, Geometry
+from ranvier.compiler.native.convolution_gradient import ConvolutionGradient
 from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.nest import Nest, Operand, arranged
 from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
@@ -55,7 +57,8 @@ def build(
         elif not stored:
             continue
         elif group.kind == "contract":
-            kernels.append(_Contract(group, stored, isa).kernel())
+            root = _Convolve if group.members[0].op == "convolve" else _Contract
+            kernels.append(root(group, stored, isa).kernel())
         else:
             nest = _Nest(group, stored, checked)
             kernels.extend(split(nest.kernel(), nest.at))
@@ -327,7 +330,7 @@ class _Contract(_Body):
         return a_rows(row, column, strides[0] if x.ndim == 3 else 0)
 
     def kernel(self) -> Kernel:
-        v, (a, b) = self.product, self.product.inputs
+        v = self.product
         acc = self.emit("acc", "float64" if v.dtype.name == "float64" else "float32")
         self.at[id(v)] = self.emit("cast", "bfloat16", (acc,)) if v.dtype.name == "bfloat16" else acc
         for member in self.group.members[1:]:
@@ -337,21 +340,42 @@ class _Contract(_Body):
             at = self.operand(s, 0, s.dtype.name, "tile", written=True)
             stores.append((at, self.at[id(s)]))
             writes.append(at + 2)
-        m, n = v.shape[-2:]
-        k = b.shape[-2]
-        batch = v.shape[0] if v.ndim == 3 else 1
-        panel = b.layout
-        spec = Contraction(
-            batch=batch, m=m, n=n, k=k, dtype=a.dtype.name, a=self._a(),
-            b_batch=-(-n // panel) * panel * k if batch > 1 else 0, width=panel,
-            c="panels" if v.layout else "rows", c_batch=m * n if batch > 1 else 0, c_ld=0 if v.layout else n,
-            operands=tuple(self.operands), body=tuple(self.instrs), stores=tuple(stores), isa=self.isa.name,
-        )  # fmt: skip
+        spec = self.spec(stores)
         modes = ["product", "product", *(o.mode for o in self.operands)]
         tiles = {id(x.value) for x, mode in zip(self.accesses, modes, strict=True) if mode == "tile" and not x.offset}
         others = {id(x.value) for x, mode in zip(self.accesses, modes, strict=True) if mode != "tile" or x.offset}
         inplace = frozenset((i, id(s)) for i in tiles - others for s in self.stored)
         return Kernel(spec, self.accesses, writes, self.group.members, inplace)
+
+    def spec(self, stores: Sequence[tuple[int, int]]) -> Any:
+        """What ``native`` compiles, once the body is complete."""
+        v, (a, b) = self.product, self.product.inputs
+        m, n = v.shape[-2:]
+        k = b.shape[-2]
+        batch = v.shape[0] if v.ndim == 3 else 1
+        panel = b.layout
+        return Contraction(
+            batch=batch, m=m, n=n, k=k, dtype=a.dtype.name, a=self._a(),
+            b_batch=-(-n // panel) * panel * k if batch > 1 else 0, width=panel,
+            c="panels" if v.layout else "rows", c_batch=m * n if batch > 1 else 0, c_ld=0 if v.layout else n,
+            operands=tuple(self.operands), body=tuple(self.instrs), stores=tuple(stores), isa=self.isa.name,
+        )  # fmt: skip
+
+
+class _Convolve(_Contract):
+    """Convolutions with their epilogue."""
+
+    def spec(self, stores: Sequence[tuple[int, int]]) -> Any:
+        image, weights = self.product.inputs
+        g: Geometry = self.product.attrs["geometry"]
+        batch, k, _ = weights.shape
+        size = extent(weights) // batch  # of one packed matrix: a whole group, or one tap of it
+        one = batch == g.groups
+        return Convolution(
+            geometry=g, dtype=image.dtype.name, width=weights.layout, b_group=size if one else size * g.taps,
+            b_panel=k * weights.layout, b_tap=g.channels * weights.layout if one else size,
+            operands=tuple(self.operands), body=tuple(self.instrs), stores=tuple(stores), isa=self.isa.name,
+        )  # fmt: skip
 
 
 # -- nodes with kernels of their own ------------------------------------------------------------------------------
@@ -363,6 +387,8 @@ def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Step]:
         return []
     if v.op == "relayout":
         return [_relayout(v, isa)]
+    if v.op == "correlate":
+        return [_correlate(v, isa)]
     if v.op == "concatenate":
         return _concatenate(v, checked)
     if v.op == "embed":
@@ -370,6 +396,12 @@ def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Step]:
     if v.op in ("scatter_add", "add_along_axis") and v.inputs[2].size:
         return [_scatter(v, checked)]
     return [_callback(members)]
+
+
+def _correlate(v: Value, isa: Any) -> Kernel:
+    image, g = (view(x) for x in v.inputs)
+    spec = ConvolutionGradient(v.attrs["geometry"], v.inputs[0].dtype.name, v.attrs["chunks"], isa.name)
+    return Kernel(spec, [Access(image.root, image.offset), Access(g.root, g.offset), Access(v)], [2], [v])
 
 
 def _concatenate(v: Value, checked: bool) -> list[Step]:

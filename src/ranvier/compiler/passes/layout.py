@@ -141,6 +141,8 @@ def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[
         layout = target(v)
         if _product(v):
             new = _contract(v, inputs, to, width)
+        elif v.op == "convolve":
+            new = v.like(v.op, [to(inputs[0], 0), _second(v, inputs[1], to, width)], v.attrs)
         elif elementwise(v) and layout:
             inputs = [to(x, layout) if x.shape == v.shape else _padded(to(x, 0), v, arguments) for x in inputs]
             new = v.like(v.op, inputs, v.attrs)
@@ -176,10 +178,15 @@ def _contract(v: Value, inputs: Sequence[Value], to: Any, width: Callable[[int],
     swap = tuple(range(v.ndim - 2)) + (v.ndim - 1, v.ndim - 2)
     ta = a.op == "transpose" and a.attrs["axes"] == swap
     a = _untransposed(a) if ta else a
-    tb = b.op == "transpose" and b.attrs["axes"] == swap
-    panels = width(v.shape[-1])
-    b = to(_untransposed(b), panels, True) if tb else to(b, panels)
-    return v.like("contract", [a, b], {"ta": ta})
+    return v.like("contract", [a, _second(v, b, to, width)], {"ta": ta})
+
+
+def _second(v: Value, b: Value, to: Any, width: Callable[[int], int]) -> Value:
+    """The second factor in panels; a transpose is done on the way."""
+    panels, swap = width(b.shape[-1]), (*range(b.ndim - 2), b.ndim - 1, b.ndim - 2)
+    if b.op == "transpose" and b.attrs["axes"] == swap:
+        return to(_untransposed(b), panels, True)
+    return to(b, panels)
 
 
 def _untransposed(v: Value) -> Value:

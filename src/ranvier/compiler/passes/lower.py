@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ranvier import dtypes
-from ranvier.compiler.graph import Graph, Value, constant
+from ranvier.compiler.graph import Graph, Value, constant, with_inputs
 from ranvier.compiler.views import VIEWS, view
 
 __all__ = ["lower"]
@@ -211,11 +211,19 @@ def _add_along_axis(v: Value) -> Value:
     return total
 
 
+def _convolution(v: Value) -> Value:
+    """Images contiguous; the weights are packed by the layout pass."""
+    image, other = v.inputs
+    return with_inputs(v, [_packed(image), other if v.op == "convolve" else _packed(other)])
+
+
 _LAWS: dict[str, Callable[[Value], Value]] = {
     "reshape": _reshape,
     "matmul": _matmul,
     "take": _take,
     "scatter_add": _scatter_add,
     "add_along_axis": _add_along_axis,
+    "convolve": _convolution,
+    "correlate": _convolution,
     **dict.fromkeys(_COMBINE, _reduce),
 }

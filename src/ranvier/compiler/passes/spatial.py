@@ -225,7 +225,8 @@ def _geometry(
         x, last = _padded(x, last, x.ndim - 2)
     out = (batch, *(a.out for a in axes), filters)
     a_steps, c_steps = row_strides(x.shape), row_strides(out)
-    along = Axis(1, (last.taps - 1) * abs(last.tap_step) + 1 + last.offset, last.taps, 1, last.tap_step, last.offset)
+    reached = max(last.offset, last.offset + (last.taps - 1) * last.tap_step) + 1
+    along = Axis(1, reached, last.taps, 1, last.tap_step, last.offset)
     placed = (identity(batch), *axes[:-1], along)
     return x, Geometry(placed, a_steps[:-1], (*c_steps[:-2], 0), last.out, channels * last.out_step, filters, *own)
 
@@ -239,8 +240,11 @@ def _convolve(v: Value, x: Value, w: Value, within: bool) -> Value:
     taps, channels, filters = math.prod(w.shape[:-2]), w.shape[-2], w.shape[-1] // groups
     if back:
         w = _reshape(w, (taps, channels, groups, filters))
-        turned = transpose(w, (2, 0, 3, 1)) if groups > 1 else transpose(_reshape(w, (taps, channels, filters)), (0, 2, 1))
-        w = _reshape(turned, (groups * taps, filters, channels))
+        if groups > 1:
+            w = transpose(w, (2, 0, 3, 1))
+        else:
+            w = transpose(_reshape(w, (taps, channels, filters)), (0, 2, 1))
+        w = _reshape(w, (groups * taps, filters, channels))
     else:
         w = _reshape(w, (taps * channels, groups, filters))
         w = transpose(w, (1, 0, 2)) if groups > 1 else _reshape(w, (1, taps * channels, filters))
