@@ -162,7 +162,7 @@ class Spatial(Layer):
         )
         if any(n is not None and n < 1 for n in found):
             reach = tuple((k - 1) * d + 1 for k, d in zip(window, dilation, strict=True))
-            spread = f" with dilation_rate {dilation}, which reaches over {times(reach)}" if max(dilation) > 1 else ""
+            spread = f" with dilation_rate {dilation}, which reaches over {times(reach)}," if max(dilation) > 1 else ""
             less = f"a smaller {name}{' or dilation_rate' if spread else ''}"
             fix = f"Choose padding='same', {less}, or larger inputs." if 0 not in space else "No size may be 0."
             raise ShapeError(
