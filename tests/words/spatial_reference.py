@@ -105,6 +105,13 @@ def separable(x: np.ndarray, first: np.ndarray, second: np.ndarray, bias: np.nda
     return conv(depthwise(x, first), second) + bias
 
 
+def twice_as_high(x: np.ndarray) -> np.ndarray:
+    """Between rows a and b lie 3/4 a + 1/4 b and 1/4 a + 3/4 b; the outermost stay."""
+    rows = np.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
+    between = [(3 * rows[:, :-1] + rows[:, 1:]) / 4, (rows[:, :-1] + 3 * rows[:, 1:]) / 4]
+    return np.stack(between, 2).reshape(len(x), -1, *x.shape[2:])[:, 1:-1]
+
+
 # Layer -> (arguments, input shape, formula of (x, *weights), repr once built)
 CASES: dict[str, list[tuple[dict[str, Any], Sizes, Any, str]]] = {
     "Conv1D": [
@@ -206,6 +213,10 @@ CASES: dict[str, list[tuple[dict[str, Any], Sizes, Any, str]]] = {
     "UpSampling1D": [({}, (2, 3, 2), lambda x: x.repeat(2, 1), "UpSampling1D(2)")],
     "UpSampling2D": [
         ({"size": (1, 3)}, (2, 3, 2, 2), lambda x: x.repeat(3, 2), "UpSampling2D(1x3)"),
+        (
+            {"size": (2, 1), "interpolation": "bilinear"}, (2, 3, 2, 2), twice_as_high,
+            "UpSampling2D(2x1, bilinear)",
+        ),
     ],
     "UpSampling3D": [
         ({}, (1, 2, 3, 2, 2), lambda x: x.repeat(2, 1).repeat(2, 2).repeat(2, 3), "UpSampling3D(2x2x2)"),

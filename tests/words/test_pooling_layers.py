@@ -90,6 +90,20 @@ def test_global_pooling_is_that_of_keras(rank: int, rng: np.random.Generator, pe
         peer.compare(ours, theirs, x, rng, tolerance(int(np.prod(shape[1:-1]))))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_mean_of_a_masked_signal(rng: np.random.Generator, peer: Any) -> None:
+    x = rng.normal(size=SHAPES[1]).astype(np.float32)
+    mask = np.arange(9) < np.array([[9], [1], [5]])
+    for keepdims in (False, True):
+        ours, theirs = (room.GlobalAveragePooling1D(keepdims=keepdims) for room in (layers, peer.keras.layers))
+        peer.compare(ours, theirs, x, rng, tolerance(9), mask=mask)
+    model = rv.Sequential([layers.Masking(), layers.GlobalAveragePooling1D()])
+    want = np.stack([rows[keep].mean(0) for rows, keep in zip(x, mask, strict=True)])
+    got = model(np.where(mask[..., None], x, 0))
+    assert np.abs(got.numpy() - want).max() <= tolerance(9) * np.abs(x).max()
+    assert getattr(got, "_mask", None) is None
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_against_pytorch(rank: int, rng: np.random.Generator) -> None:
     """PyTorch keeps channels first, and does not count what lies outside when told so."""

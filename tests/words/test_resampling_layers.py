@@ -65,6 +65,15 @@ def test_open_sizes() -> None:
         assert layer.compute_output_shape(shape) == want
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_bilinear_is_that_of_keras(rng: np.random.Generator, peer: Any) -> None:
+    """Every output is a mean of four inputs; every input gradient a sum of at most (2 * 4)**2 numbers."""
+    for size in (1, 2, (3, 1), (2, 4)):
+        ours, theirs = (room.UpSampling2D(size, interpolation="bilinear") for room in (layers, peer.keras.layers))
+        x = rng.normal(size=SHAPES[2]).astype(np.float32)
+        peer.compare(ours, theirs, x, rng, [12 * EPSILON, 2 * 64 * EPSILON])
+
+
 def test_integers_stay_integers() -> None:
     x = np.arange(8, dtype=np.uint8).reshape(1, 4, 2)
     for layer in (layers.UpSampling1D(2), layers.ZeroPadding1D(1), layers.Cropping1D(1)):
@@ -96,7 +105,7 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (
         lambda: layers.UpSampling2D(2, interpolation="cubic", name="u"),
         ArgumentError,
-        "UpSampling2D 'u': expected interpolation to be 'nearest', got 'cubic'",
+        "UpSampling2D 'u': expected interpolation to be 'nearest' or 'bilinear', got 'cubic'",
     ),
     (lambda: layers.UpSampling1D(name="u")(IMAGE), ShapeError, r"UpSampling1D 'u': .*\(batch, steps, channels\), got"),
     (

@@ -10,8 +10,9 @@ from typing import Any
 from ranvier.errors import ShapeError
 from ranvier.layers.base import register
 from ranvier.layers.windows import Spatial, arguments_of, channels_last, choice, times
-from ranvier.ops.reduce import max as largest
-from ranvier.ops.reduce import mean
+from ranvier.ops import reduce
+from ranvier.ops.elementwise import astype, where
+from ranvier.ops.shape import expand_dims
 from ranvier.ops.spatial import per_axis
 from ranvier.ops.window import average_pool, max_pool
 from ranvier.tensor import Tensor
@@ -262,7 +263,7 @@ class GlobalMaxPooling(GlobalPooling):
     """``y[n, c] = max over all places s of x[n, s, c]``."""
 
     def call(self, inputs: Tensor) -> Tensor:
-        return largest(self._floating(inputs), self._axes(inputs), self.keepdims)
+        return reduce.max(self._floating(inputs), self._axes(inputs), self.keepdims)
 
 
 @register("GlobalMaxPool1D")
@@ -319,7 +320,7 @@ class GlobalAveragePooling(GlobalPooling):
     """``y[n, c] = mean over all places s of x[n, s, c]``."""
 
     def call(self, inputs: Tensor) -> Tensor:
-        return mean(self._floating(inputs), self._axes(inputs), self.keepdims)
+        return reduce.mean(self._floating(inputs), self._axes(inputs), self.keepdims)
 
 
 @register("GlobalAvgPool1D")
@@ -327,10 +328,12 @@ class GlobalAveragePooling(GlobalPooling):
 class GlobalAveragePooling1D(GlobalAveragePooling):
     """The mean of a whole signal, channel by channel: ``y[n, c] = mean over s of x[n, s, c]``.
 
+    Of a signal with a mask, only the steps that count: ``sum(mask * x) / sum(mask)``.
+
     {arguments}
 
     Shape:
-        ``(batch, steps, channels)`` gives ``(batch, channels)``.
+        ``(batch, steps, channels)`` gives ``(batch, channels)``; a mask is ``(batch, steps)``.
 
     Example:
         >>> rv.layers.GlobalAveragePooling1D()(rv.tensor([[[1.0, 2.0], [3.0, 0.0]]])).tolist()
@@ -338,6 +341,18 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
     """
 
     rank = 1
+    supports_masking = True
+
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return super().call(inputs)
+        self.compute_output_shape(inputs.shape)
+        counts = expand_dims(mask, -1)
+        x = where(counts, self._floating(inputs), 0)
+        return reduce.sum(x, 1, self.keepdims) / reduce.sum(astype(counts, x.dtype), 1, self.keepdims)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return None  # the steps are gone
 
 
 @register("GlobalAvgPool2D")

@@ -7,7 +7,7 @@ from typing import Any
 from ranvier.errors import ArgumentError, ShapeError, describe
 from ranvier.layers.base import register
 from ranvier.layers.windows import Spatial, arguments_of, channels_last, choice, times
-from ranvier.ops.resize import pad
+from ranvier.ops.resize import pad, resize
 from ranvier.ops.shape import repeat
 from ranvier.ops.spatial import per_axis
 from ranvier.tensor import Tensor
@@ -79,12 +79,13 @@ class UpSampling1D(UpSampling):
 class UpSampling2D(UpSampling):
     """Images enlarged by whole factors.
 
-    ``y[n, i, j, c] = x[n, i // size[0], j // size[1], c]`` with "nearest".
+    ``y[n, i, j, c] = x[n, i // size[0], j // size[1], c]`` with "nearest"; with "bilinear" the mean of the four pixels
+    around ``((i + 1/2) / size[0] - 1/2, (j + 1/2) / size[1] - 1/2)``, weighted by their nearness.
 
     Args:
         size: factors for height and width; one integer for both.
         data_format: "channels_last" or None, which means it.
-        interpolation: "nearest".
+        interpolation: "nearest" or "bilinear".
         **common: name, trainable and dtype, as for every layer.
 
     Shape:
@@ -98,6 +99,8 @@ class UpSampling2D(UpSampling):
         >>> x = rv.reshape(rv.tensor([1.0, 2.0]), (1, 1, 2, 1))
         >>> rv.layers.UpSampling2D((1, 2))(x).numpy().ravel().tolist()
         [1.0, 1.0, 2.0, 2.0]
+        >>> rv.layers.UpSampling2D((1, 2), interpolation="bilinear")(x).numpy().ravel().tolist()
+        [1.0, 1.25, 1.75, 2.0]
     """
 
     rank = 2
@@ -108,7 +111,16 @@ class UpSampling2D(UpSampling):
         super().__init__(**common)
         self.size = per_axis(self._who(), "size", size, 2)
         self.data_format = channels_last(self._who(), data_format)
-        self.interpolation = choice(self._who(), "interpolation", interpolation, ("nearest",))
+        self.interpolation = choice(self._who(), "interpolation", interpolation, ("nearest", "bilinear"))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        if self.interpolation == "nearest":
+            return super().call(inputs)
+        shape = self.compute_output_shape(inputs.shape)
+        return resize(self._floating(inputs), shape[1:-1], self.interpolation)
+
+    def _describe(self) -> str:
+        return super()._describe() + (", bilinear" if self.interpolation == "bilinear" else "")
 
 
 @register
