@@ -36,7 +36,16 @@ def _short(step: Any) -> str:
     if kind == "nest":
         name = {"none": "map", "last": "rows", "middle": "columns"}[spec.reduce]
         return f"{name} {'x'.join(map(str, spec.dims))}"
+    if kind == "window":
+        window, out = ("x".join(str(n) for n in part) for part in _window_sizes(spec))
+        return f"{spec.kind} {window} {out}"
     return kind
+
+
+def _window_sizes(spec: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The taps of a window along its real axes, and the pixels and elements of what it makes."""
+    taps = tuple(a.taps for a in spec.axes if a.taps > 1) or (1,)
+    return taps, (*(a.out for a in spec.axes), spec.rows * spec.width)
 
 
 def _ops(step: Any) -> str:

@@ -8,13 +8,14 @@ Grammar (SSA: every node is defined once, before its users):
             | "const"                       attrs: value (a NumPy array)
             | name of a record in the op table
             | "contract" | "convolve" | "correlate" | "copy" | "relayout"                 made by the compiler only
-            | "scan" | "cond" | "while" | "project"
+            | "window" | "window_weights" | "scan" | "cond" | "while" | "project"
 
 :func:`verify` checks it; with the setting ``verify`` it runs after every pass.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +27,10 @@ from ranvier.ops.table import TABLE
 
 __all__ = ["COMPILER_OPS", "Graph", "Value", "format_graph", "verify"]
 
+_CONTROL = ("scan", "cond", "while")
+_WINDOWS = ("window", "window_weights")
 COMPILER_OPS = frozenset(
-    {"input", "const", "contract", "convolve", "correlate", "copy", "relayout", "scan", "cond", "while", "project"}
+    {"input", "const", "contract", "convolve", "correlate", "copy", "relayout", *_WINDOWS, *_CONTROL, "project"}
 )
 
 
@@ -191,7 +194,9 @@ def _neighbourhood(graph: Graph, v: Value, nodes: Sequence[Value]) -> str:
     return f"{v!r} reading {[repr(i) for i in v.inputs]}, read by {users}{place}"
 
 
-_ARITY = {"copy": 1, "relayout": 1, "contract": 2, "convolve": 2, "correlate": 2, "project": 1}
+_ARITY = {"copy": 1, "relayout": 1, "project": 1} | dict.fromkeys(
+    ("contract", "convolve", "correlate", "window_weights"), 2
+)
 
 
 def _convolution_fault(v: Value) -> str:
@@ -208,11 +213,13 @@ def _compiler_op_fault(v: Value) -> str:
     if len(v.inputs) != _ARITY.get(v.op, len(v.inputs)):
         return f"expected {_ARITY[v.op]} inputs"
     if v.op == "project":
-        if v.inputs[0].op not in ("scan", "cond", "while") or not isinstance(v.attrs.get("index"), int):
+        if v.inputs[0].op not in _CONTROL or not isinstance(v.attrs.get("index"), int):
             return "a projection of what is no loop or branch"
         return ""
     if v.op in ("convolve", "correlate"):
         return _convolution_fault(v)
+    if v.op in _WINDOWS:
+        return _window_fault(v)
     if v.op not in _ARITY:
         return ""
     first = v.inputs[0].shape
@@ -225,6 +232,30 @@ def _compiler_op_fault(v: Value) -> str:
         expected = (*v.shape[:-2], turned[-2], second[-1])
     if expected != v.shape or any(i.dtype is not v.dtype for i in v.inputs):
         return f"expected {v.inputs[0].dtype}{list(expected)}"
+    return ""
+
+
+_WINDOW_INPUTS = {"argmax": 1, "take": 2, "put": 2, "sum": 1, "weighted": 2}
+
+
+def _window_fault(v: Value) -> str:
+    """What is wrong with a ``window`` or ``window_weights`` node; empty if nothing is."""
+    axes, x = v.attrs["axes"], v.inputs[0]
+    out, inner = tuple(a.out for a in axes), x.shape[len(axes) :]
+    taps = math.prod(a.taps for a in axes)
+    if x.shape[: len(axes)] != tuple(a.size for a in axes) or len(inner) not in (1, 2):
+        return f"axes {axes} of a value of shape {list(x.shape)}"
+    if v.op == "window_weights":
+        fits = v.inputs[1].shape == out + inner and v.shape[1:] == (taps, inner[-1]) and v.inputs[1].dtype is x.dtype
+        return "" if fits else f"expected shapes {[*out, *inner]} and [chunks, {taps}, {inner[-1]}]"
+    kind = v.attrs["kind"]
+    if _WINDOW_INPUTS.get(kind) != len(v.inputs):
+        return f"an unknown kind of window, {kind!r}, or a wrong number of inputs"
+    second = {"take": out + inner, "put": x.shape, "weighted": (taps, inner[-1])}.get(kind)
+    if second is not None and v.inputs[1].shape != second:
+        return f"expected a second input of shape {list(second)}"
+    if v.shape != out + inner or v.dtype.name != ("int32" if kind == "argmax" else x.dtype.name):
+        return f"expected {x.dtype}{[*out, *inner]}"
     return ""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ranvier import dtypes
 from ranvier.compiler.graph import Graph, Value
+from ranvier.compiler.window_reference import window, window_weights
 from ranvier.dtypes import round_bfloat16
 from ranvier.ops.table import TABLE
 
@@ -26,7 +27,11 @@ def evaluate(v: Value, inputs: Sequence[Any]) -> Any:
     if v.op in _CONTROL:
         return _CONTROL[v.op](v, inputs)
     with np.errstate(all="ignore"):
-        if v.op == "contract":
+        if v.op == "window":
+            out = window(v.attrs["kind"], v.attrs["axes"], *inputs)
+        elif v.op == "window_weights":
+            out = window_weights(v.attrs["axes"], v.shape, *inputs)
+        elif v.op == "contract":
             out = np.matmul(np.swapaxes(inputs[0], -1, -2) if v.attrs["ta"] else inputs[0], inputs[1])
         else:
             out = np.asarray(TABLE[v.op].reference(*inputs, **v.attrs))

@@ -134,9 +134,9 @@ class _Kernel:
             for at in range(0, width, self.lanes)
         ]
         target = f.at(self.out, chunk * (spec.taps * spec.width) + column, KINDS[spec.acc])
-        with f.loop(0, spec.taps) as tap:
+        with f.loop(0, spec.taps) as t:
             for k, mask in enumerate(masks):
-                f.store(f.const(0, self.vec), target, tap * spec.width + k * self.lanes, mask)
+                f.store(f.const(0, self.vec), target, t * spec.width + k * self.lanes, mask)
         first = chunk * spec.pixels // spec.chunks
         last = (chunk + 1) * spec.pixels // spec.chunks
         with f.loop(first, last) as pixel:

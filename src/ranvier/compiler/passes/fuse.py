@@ -11,8 +11,8 @@ Nodes are taken in order; each joins the latest group that made one of its input
 Afterwards groups that read one another, or the same matrix, are put together under the same rules: the branches of
 ``tanh(x) - exp(x)`` begin apart.
 
-Kinds of group: ``contract`` (a product or convolution and the elementwise work on it), ``map``, ``last`` and ``middle``
-(the nests of ``native/nest.py``), ``solo`` (one node with a kernel of its own).
+Kinds of group: the *rooted* ones, ``contract`` (a product or convolution) and ``window``, each with elementwise work on
+it; ``map``, ``last`` and ``middle`` (the nests of ``native/nest.py``); ``solo`` (one node with a kernel of its own).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["Alignment", "Group", "fuse", "input_alignment"]
 Alignment = tuple[int | None, ...]
 """For each axis of a value, the axis of the group's space that it runs along; None for axes of size 1."""
 
-ROOTS = frozenset({"contract", "convolve"})
-"""Ops with a kernel of their own whose epilogue takes in the work that follows: groups of kind ``contract``."""
+ROOTS = {"contract": "contract", "convolve": "contract", "window": "window"}
+"""Ops with a kernel of their own whose epilogue takes in the work that follows -> the kind of their groups."""
 
 _GATHERS = frozenset({"take", "take_along_axis"})
 _MAPS = frozenset({"random_bits", *_GATHERS})
@@ -40,7 +40,7 @@ class Group:
     """Nodes computed by one kernel.
 
     Attributes:
-        kind: ``contract``, ``map``, ``last``, ``middle`` or ``solo``.
+        kind: ``contract``, ``window``, ``map``, ``last``, ``middle`` or ``solo``.
         space: sizes of the loops, as axes of the values (not yet as they lie in memory).
         layout: 0 for rows, w for panels: how all full-size members lie.
         axes: the reduced axes of ``last`` and ``middle``, which are neighbours.
@@ -61,6 +61,11 @@ class Group:
         self.alignment[id(v)] = alignment
         if v.op.startswith("reduce_") or any(id(i) in self.reduced for i in v.inputs):
             self.reduced.add(id(v))
+
+    @property
+    def rooted(self) -> bool:
+        """Whether the group is a kernel with an epilogue: only elementwise work joins it."""
+        return self.kind in ("contract", "window")
 
     def __contains__(self, v: Value) -> bool:
         return id(v) in self.alignment
@@ -99,7 +104,7 @@ class _Fuser:
         """A reshape that only adds or drops axes of size 1 may stay inside its input's group."""
         x = v.inputs[0]
         group = self.home.get(id(x))
-        if v.op != "reshape" or group is None or group.kind in ("contract", "solo") or x not in group or x.layout:
+        if v.op != "reshape" or group is None or group.rooted or group.kind == "solo" or x not in group or x.layout:
             return False
         if [n for n in v.shape if n != 1] != [n for n in x.shape if n != 1]:
             return False
@@ -110,7 +115,11 @@ class _Fuser:
 
     def _place(self, v: Value) -> None:
         if not self._fusible(v):
-            self._start(v, Group("contract" if v.op in ROOTS else "solo", v.shape, v.layout))
+            finder = self._finder(v)
+            if finder is not None:
+                self._join(finder, v, tuple(range(v.ndim)))
+            else:
+                self._start(v, Group(ROOTS.get(v.op, "solo"), v.shape, v.layout))
             return
         for group in self._candidates(v):
             alignment = self._fits(group, v)
@@ -128,6 +137,14 @@ class _Fuser:
         if v.size == 0 or any(i.size == 0 for i in v.inputs):
             return False
         return elementwise(v) or v.op.startswith("reduce_") or v.op in _MAPS
+
+    def _finder(self, v: Value) -> Group | None:
+        """For a window that takes the largest elements: the group that finds where they are, which has them at hand."""
+        if v.op != "window" or v.attrs["kind"] != "take":
+            return None
+        x, index = v.inputs
+        found = index.op == "window" and index.attrs["kind"] == "argmax" and index.inputs[0] is x
+        return self.home[id(index)] if found and index.attrs["axes"] == v.attrs["axes"] else None
 
     def _start(self, v: Value, group: Group) -> None:
         if v.op.startswith("reduce_"):
@@ -188,13 +205,13 @@ class _Fuser:
             if x not in group and view(x).root in group:
                 return False  # another arrangement of what this kernel computes: it must be finished first
             if v.op in _GATHERS and index == 0:
-                if x in group or x.layout or group.kind == "contract" or v.shape != group.space:
+                if x in group or x.layout or group.rooted or v.shape != group.space:
                     return False
                 if len(group.axes) > 1:
                     return False
                 continue
             if v.op == "random_bits":
-                if x in group or group.kind == "contract" or len(group.axes) > 1:
+                if x in group or group.rooted or len(group.axes) > 1:
                     return False
                 continue
             wanted = input_alignment(v, x, alignment, group)
@@ -203,7 +220,7 @@ class _Fuser:
                     return False
             elif not loadable(group, x, wanted) or not _even(x, wanted, group, group.axes):
                 return False
-        if group.kind == "contract" and v.op in _MAPS:
+        if group.rooted and v.op in _MAPS:
             return False
         if group.kind == "middle" and any(a in alignment for a in group.axes):
             # inside the reduced loop nothing may use a finished reduction
@@ -239,7 +256,7 @@ class _Fuser:
         """Pairs of groups over the same space that read the same full-size value."""
         by_input: dict[tuple[int, int], list[Group]] = {}
         for g in self.groups:
-            if g.kind not in ("contract", "solo"):
+            if not g.rooted and g.kind != "solo":
                 read = {id(x) for v in g.members for x in v.inputs if x.shape == g.space and x not in g and x.size > 1}
                 for x in read:
                     by_input.setdefault((x, g.layout), []).append(g)
@@ -251,19 +268,19 @@ class _Fuser:
 
     def _joined(self, g: Group, h: Group) -> Group | None:
         """One group that computes what both do, if there can be one."""
-        if "solo" in (g.kind, h.kind) or g.kind == h.kind == "contract" or (g.space, g.layout) != (h.space, h.layout):
+        if "solo" in (g.kind, h.kind) or (g.rooted and h.rooted) or (g.space, g.layout) != (h.space, h.layout):
             return None
         members = [*g.members, *h.members]
-        if h.kind == "contract":
-            product = h.members[0]
-            if any(x in g or view(x).root in g for x in product.inputs):
+        if h.rooted:
+            roots = [v for v in h.members if v.op in ROOTS]
+            if any(x in g or view(x).root in g for v in roots for x in v.inputs):
                 return None
-            members = [product, *g.members, *h.members[1:]]
-        joined = Group("contract" if members[0].op in ROOTS else "map", g.space, g.layout)
+            members = [h.members[0], *g.members, *h.members[1:]]
+        joined = Group(ROOTS.get(members[0].op, "map"), g.space, g.layout)
         for v in members:
             alignment = g.alignment[id(v)] if v in g else h.alignment[id(v)]
             if v.op in VIEWS:
-                if joined.kind == "contract":
+                if joined.rooted:
                     return None
             elif v.op not in ROOTS:
                 wanted = _reduction_alignment(joined, v) if v.op.startswith("reduce_") else _alignment(joined, v)
@@ -311,7 +328,7 @@ def _alignment(group: Group, v: Value) -> Alignment | None:
 def _reduction_alignment(group: Group, v: Value) -> Alignment | None:
     """How the result of a reduction lines up: like its input without the reduced axes."""
     x, axes = v.inputs[0], v.attrs["axes"]
-    if group.kind == "contract" or x.shape != group.space or x.layout != group.layout:
+    if group.rooted or x.shape != group.space or x.layout != group.layout:
         return None
     if group.kind in ("last", "middle") and axes != group.axes:
         return None
@@ -369,11 +386,11 @@ def loadable(group: Group, x: Value, wanted: Alignment) -> bool:
             return False
     elif x.layout:
         return False
-    if group.kind != "contract":
+    if not group.rooted or len(along) == 0:
         return True
     seen = view(x)
-    if len(along) == 0:
-        return True
+    if group.kind == "window":  # any strides, but columns must be side by side
+        return along[-1] != len(group.space) - 1 or seen.strides[-1] == 1
     if full and x.shape == group.space:
         return seen.contiguous if not group.layout else True
     rank = len(group.space)

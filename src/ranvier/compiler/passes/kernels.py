@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.interpret import evaluate
@@ -22,22 +19,20 @@ from ranvier.compiler.native.contraction import (
 )  # fmt: skip
 from ranvier.compiler.native.convolution import Convolution, Geometry
 from ranvier.compiler.native.convolution_gradient import ConvolutionGradient
-from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.nest import Nest, Operand, arranged
 from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
 from ranvier.compiler.native.scatter import Scatter
+from ranvier.compiler.passes.body import Body
 from ranvier.compiler.passes.control import control_step
 from ranvier.compiler.passes.copies import bound, extent, store_part
-from ranvier.compiler.passes.fuse import Alignment, Group, input_alignment
+from ranvier.compiler.passes.fuse import Alignment, Group
 from ranvier.compiler.passes.simplify import uniform
 from ranvier.compiler.passes.split import split
+from ranvier.compiler.passes.window_kernels import WindowBody, window_weights
 from ranvier.compiler.views import VIEWS, row_strides, view
 from ranvier.ops.random import PARITY, ROTATIONS
 
 __all__ = ["build"]
-
-_PASS_THROUGH = frozenset({"copy", "reshape", "broadcast_to", "alias", "stop_gradient"})
-
 
 Step = Kernel | Callback | Control
 
@@ -59,6 +54,8 @@ def build(
         elif group.kind == "contract":
             root = _Convolve if group.members[0].op == "convolve" else _Contract
             kernels.append(root(group, stored, isa).kernel())
+        elif group.kind == "window":
+            kernels.append(WindowBody(group, stored, isa).kernel())
         else:
             nest = _Nest(group, stored, checked)
             kernels.extend(split(nest.kernel(), nest.at))
@@ -89,62 +86,7 @@ def _root(v: Value) -> Value:
     return v
 
 
-class _Body(ABC):
-    """Instructions under construction, shared by both kinds of kernel."""
-
-    def __init__(self, group: Group):
-        self.group = group
-        self.instrs: list[Instr] = []
-        self.known: dict[Any, int] = {}
-        self.at: dict[int, int] = {}  # id(member) -> index of its instruction
-
-    def emit(self, op: str, dtype: str, args: Sequence[int] = (), attrs: Sequence[Any] = ()) -> int:
-        instr = Instr(op, dtype, tuple(args), tuple(attrs))
-        if instr not in self.known:
-            self.known[instr] = len(self.instrs)
-            self.instrs.append(instr)
-        return self.known[instr]
-
-    def number(self, value: Any, dtype: str) -> int:
-        return self.emit("const", dtype, (), (np.asarray(value).item(),))
-
-    def input(self, v: Value, x: Value, alignment: Alignment) -> int:
-        """The instruction for input ``x`` of ``v``: a member, a constant or a load."""
-        if id(x) in self.at:
-            return self.at[id(x)]
-        value = uniform(x)
-        if value is not None:
-            return self.number(value, x.dtype.name)
-        return self.load(x, input_alignment(v, x, alignment, self.group))
-
-    @abstractmethod
-    def load(self, x: Value, alignment: Alignment) -> int:
-        """The instruction that reads ``x`` at the group's indices."""
-
-    def member(self, v: Value) -> None:
-        """Emit one member."""
-        alignment = self.group.alignment[id(v)]
-        dtype = v.dtype.name
-        if v.op in _PASS_THROUGH:
-            self.at[id(v)] = self.input(v, v.inputs[0], alignment)
-        elif v.op in ("take", "take_along_axis"):
-            self.at[id(v)] = self.gather(v, alignment)
-        elif v.op == "random_bits":
-            self.at[id(v)] = self.random(v, alignment)
-        else:
-            args = [self.input(v, x, alignment) for x in v.inputs]
-            self.at[id(v)] = self.emit(v.op, dtype, args)
-
-    @abstractmethod
-    def gather(self, v: Value, alignment: Alignment) -> int:
-        """The instruction that reads at positions that are data."""
-
-    @abstractmethod
-    def random(self, v: Value, alignment: Alignment) -> int:
-        """The instructions of random bits."""
-
-
-class _Nest(_Body):
+class _Nest(Body):
     """Map and reduction kernels."""
 
     def __init__(self, group: Group, stored: Sequence[Value], checked: bool):
@@ -280,7 +222,7 @@ class _Nest(_Body):
         return Kernel(spec, self.accesses, writes, group.members, inplace)
 
 
-class _Contract(_Body):
+class _Contract(Body):
     """Products with their epilogue."""
 
     def __init__(self, group: Group, stored: Sequence[Value], isa: Any):
@@ -389,6 +331,8 @@ def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Step]:
         return [_relayout(v, isa)]
     if v.op == "correlate":
         return [_correlate(v, isa)]
+    if v.op == "window_weights":
+        return [window_weights(v, isa)]
     if v.op == "concatenate":
         return _concatenate(v, checked)
     if v.op == "embed":

@@ -3,7 +3,8 @@
 Afterwards the graph holds only: elementwise ops and ``copy``; reductions along neighbouring axes; ``take`` with a
 one-axis index and ``take_along_axis``; ``scatter_add`` along axis 0; two-axis ``matmul`` and batched ``matmul`` with
 equal batch axes; views (``reshape``, ``transpose``, ``broadcast_to``, ``slice``, ``flip``) that strides can express;
-``concatenate`` and ``embed``; control ops. An op that fits none of these runs on the reference inside the plan.
+``concatenate`` and ``embed``; convolutions and windows; control ops. An op that fits none of these runs on the
+reference inside the plan.
 """
 
 from __future__ import annotations
@@ -217,6 +218,11 @@ def _convolution(v: Value) -> Value:
     return with_inputs(v, [_packed(image), other if v.op == "convolve" else _packed(other)])
 
 
+def _window(v: Value) -> Value:
+    """Everything contiguous."""
+    return with_inputs(v, [_packed(x) for x in v.inputs])
+
+
 _LAWS: dict[str, Callable[[Value], Value]] = {
     "reshape": _reshape,
     "matmul": _matmul,
@@ -225,5 +231,7 @@ _LAWS: dict[str, Callable[[Value], Value]] = {
     "add_along_axis": _add_along_axis,
     "convolve": _convolution,
     "correlate": _convolution,
+    "window": _window,
+    "window_weights": _window,
     **dict.fromkeys(_COMBINE, _reduce),
 }

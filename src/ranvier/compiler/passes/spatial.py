@@ -8,6 +8,8 @@ value enters or leaves this world; the ones that meet cancel.
 
 For batches too small to fill a tile images stay as they are.
 
+Pooling and depthwise convolution stay with the images they work on, wherever the batch is (``windows.py``).
+
 Made here: ``convolve`` (a convolution or its adjoint, of an image and weights [groups (* taps), k, filters]) and
 ``correlate`` (partial sums of the gradient of the weights, one for each chunk of the image).
 """
@@ -24,11 +26,13 @@ from ranvier.compiler.native.convolution import Geometry
 from ranvier.compiler.native.convolution_gradient import gradient_chunks
 from ranvier.compiler.native.taps import Axis, adjoint, forward, identity
 from ranvier.compiler.passes.layout import elementwise
+from ranvier.compiler.passes.windows import LOWERED, is_window, lower_window
 from ranvier.compiler.views import row_strides
 
 __all__ = ["place_images"]
 
 _BATCH = 8  # samples from which on the batch moves inside
+_VECTOR = 16  # channels that fill a vector
 _FEW = 5  # channels for which the last axis is padded beforehand, see native/convolution_gradient.py
 
 _CONVOLUTIONS = frozenset({"conv", "conv_input", "conv_kernel"})
@@ -36,7 +40,7 @@ _CONVOLUTIONS = frozenset({"conv", "conv_input", "conv_kernel"})
 
 def place_images(graph: Graph) -> Graph:
     """The graph with convolutions as ``convolve`` and ``correlate``, images in the order that suits them."""
-    if not any(v.op in _CONVOLUTIONS for v in graph.nodes()):
+    if not any(v.op in LOWERED for v in graph.nodes()):
         return graph
     return _Placer(graph).graph
 
@@ -67,7 +71,9 @@ class _Placer:
         self.own: dict[int, Value] = {}
         self.inner: dict[int, Value] = {}
         for v in graph.nodes():
-            if v.op in _CONVOLUTIONS:
+            if v.op in LOWERED and is_window(v):
+                self._window(v)
+            elif v.op in _CONVOLUTIONS:
                 self._convolution(v)
             elif not self._carried(v):
                 self.own[id(v)] = self._again(v, [self.as_own(x) for x in v.inputs])
@@ -129,6 +135,20 @@ class _Placer:
             self.inner[id(v)] = made
         else:
             self.own[id(v)] = made if left == stay else transpose(made, tuple(left.index(a) for a in stay))
+
+    # -- windows ----------------------------------------------------------------------------------------------------
+
+    def _window(self, v: Value) -> None:
+        """Pooling and depthwise convolution: they follow their images, unless channels are too few to fill vectors."""
+        image = v.inputs[0]
+        placed = any(id(x) in self.inner for x in v.inputs)
+        within = image.shape[0] >= _BATCH and (placed or image.shape[-1] < _VECTOR)
+        weights = v.op in ("conv", "conv_input")
+        inputs = [
+            self.as_inner(x) if within and not (weights and i) else self.as_own(x) for i, x in enumerate(v.inputs)
+        ]
+        made = lower_window(v, inputs, within)
+        (self.inner if within and v.op != "conv_kernel" else self.own)[id(v)] = made
 
     # -- convolutions -----------------------------------------------------------------------------------------------
 
