@@ -17,7 +17,7 @@ from ranvier import layers
 from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError
 from ranvier.jit import jit
 
-from . import spatial_reference
+from . import recurrent_reference, spatial_reference
 
 pytestmark = pytest.mark.smoke
 
@@ -69,7 +69,8 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
 }  # fmt: skip
-CASES |= {name: [Case(*case) for case in cases] for name, cases in spatial_reference.CASES.items()}
+for _reference in (recurrent_reference, spatial_reference):
+    CASES |= {name: [Case(*case) for case in cases] for name, cases in _reference.CASES.items()}
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
 EACH = pytest.mark.parametrize(
     "name, case", ALL, ids=[f"{n}-{'x'.join(map(str, c.shape))}-{i}" for i, (n, c) in enumerate(ALL)]
@@ -77,12 +78,12 @@ EACH = pytest.mark.parametrize(
 
 
 def make(kind: str, case: Case, **more: Any) -> Any:
-    return getattr(layers, kind)(**case.arguments, **more)
+    return getattr(layers, kind)(**recurrent_reference.inner_dtype(case.arguments, more.get("dtype")), **more)
 
 
 def test_every_layer_has_a_case() -> None:
     own = [n for n in layers.names() if layers.register.__self__.find(n).__module__.startswith("ranvier.layers.")]
-    assert own == sorted(CASES)
+    assert own == sorted({*CASES, *recurrent_reference.CELLS})
 
 
 @EACH

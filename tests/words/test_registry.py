@@ -16,7 +16,7 @@ from ranvier.layers.checks import number, whole
 from ranvier.layers.registry import Configurable, Registry, plain, snake_case
 from ranvier.optimizers import schedules
 
-from . import spatial_reference
+from . import recurrent_reference, spatial_reference
 
 ROOMS = (activations, initializers, layers, losses, metrics, optimizers, regularizers, schedules)
 
@@ -32,7 +32,8 @@ def make(room: Any, name: str) -> Any:
         "PolynomialDecay": {"initial_learning_rate": 0.1, "decay_steps": 10},
         "CosineDecay": {"initial_learning_rate": 0.1, "decay_steps": 10},
         "PiecewiseConstantDecay": {"boundaries": [10], "values": [0.1, 0.01]},
-        **{name: cases[0][0] for name, cases in spatial_reference.CASES.items()},
+        **{name: cases[0][0] for name, cases in (spatial_reference.CASES | recurrent_reference.CASES).items()},
+        **recurrent_reference.CELLS,
     }  # fmt: skip
     return room.register.__self__.find(name)(**needed.get(name, {}))
 

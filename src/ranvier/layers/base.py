@@ -42,6 +42,7 @@ _LEAF = flatten(0)[1]  # the structure of a single leaf
 
 class _Context(threading.local):
     training = False  # of the layer being called; inner layers inherit it
+    open_batch = False  # only shapes are being found out, and the size of the batch is made up
 
 
 _context = _Context()

@@ -15,6 +15,7 @@ import numpy as np
 from ranvier import random
 from ranvier.compiler.trace import trace
 from ranvier.dtypes import DType, bool_
+from ranvier.layers.base import _context
 from ranvier.layers.masks import masks_of, with_mask
 from ranvier.tensor import Tensor
 from ranvier.tree import unflatten
@@ -34,8 +35,12 @@ def output_of(function: Callable[[Tensor], Any], shape: Sequence[int | None], dt
     """
     sizes = tuple(OPEN if n is None else n for n in shape)
     example = Tensor._wrap(np.broadcast_to(np.zeros((), dtype.numpy), sizes), dtype)
-    graph, structure = trace([example], lambda symbols: function(symbols[0]))
     open_batch = bool(shape) and shape[0] is None
+    before, _context.open_batch = _context.open_batch, open_batch
+    try:
+        graph, structure = trace([example], lambda symbols: function(symbols[0]))
+    finally:
+        _context.open_batch = before
     found = []
     for value in graph.results:
         first = None if open_batch and value.shape[:1] == (OPEN,) else value.shape[:1]
