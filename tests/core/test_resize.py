@@ -96,7 +96,7 @@ def test_padding_has_gradients(mode: str, rng: np.random.Generator) -> None:
 
 
 def test_bad_padding() -> None:
-    with pytest.raises(rv.errors.ArgumentError, match="pad: expected mode to be one of .*'reflect'.* got 'wrap'"):
+    with pytest.raises(rv.errors.ArgumentError, match=r"pad: expected mode to be one of .*'reflect'.* got 'wrap'"):
         rv.pad(rv.ones(3), [(1, 1)], "wrap")
     with pytest.raises(rv.errors.ArgumentError, match=r"pad: expected mode .* got 7 \(int\)"):
         rv.pad(rv.ones(3), [(1, 1)], 7)

@@ -88,7 +88,7 @@ def resize(x: Any, size: Any, method: str = "nearest") -> Tensor:
         [1.0, 1.5, 2.5, 3.0]
     """
     t = as_tensor(x)
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise ArgumentError(f"resize: expected method to be 'nearest' or 'bilinear', got {describe(method)}.")
     if not 3 <= t.ndim <= 5 or 0 in t.shape[1:-1]:
         raise ShapeError(
