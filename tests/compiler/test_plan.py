@@ -182,3 +182,21 @@ def test_a_plan_keeps_its_values_alive(rng):
     """Places are known by id, so no value of a plan may be collected and its id used again."""
     plan = plan_of(lambda x: rv.sum(rv.exp(x) * 2), rng.normal(size=(5, 5)))
     assert set(plan.places) <= {id(v) for v in (*plan.keep, *plan.constants, *plan.graph.nodes())}
+
+
+def test_the_border_of_a_padded_value_stays_zero_run_after_run(rng):
+    """The zeros around it are written once; nothing may share or take over that memory."""
+    state = rv.Variable(np.full((6, 6), 7.0, np.float32), name="state")
+
+    def f(x):
+        padded = rv.pad(x, ((1, 1), (1, 1)))
+        state.assign(rv.pad(x * 2.0, ((1, 1), (1, 1))))
+        return rv.exp(padded), rv.exp(rv.pad(x + 1.0, ((2, 0), (0, 2)))) * 2.0
+
+    step = rv.jit(f)
+    for _ in range(3):
+        x = rng.standard_normal((4, 4)).astype(np.float32)
+        first, second = step(x)
+        np.testing.assert_allclose(first.numpy(), np.exp(np.pad(x, 1)), rtol=1e-6)
+        np.testing.assert_allclose(second.numpy(), 2 * np.exp(np.pad(x + 1, ((2, 0), (0, 2)))), rtol=1e-6)
+        np.testing.assert_array_equal(state.numpy(), np.pad(2 * x, 1))

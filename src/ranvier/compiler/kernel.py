@@ -30,6 +30,7 @@ class Kernel:
         nodes: the graph's nodes computed in it, for :meth:`explain`.
         inplace: (id of an input, id of an output) where each element of the input is read only by whoever writes the
             output's element at the same place: the two may share memory.
+        border: it writes only part of its output; the rest must be zero, and stays so in memory that nobody shares.
     """
 
     spec: Any
@@ -37,6 +38,7 @@ class Kernel:
     writes: list[int]
     nodes: Sequence[Value]
     inplace: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    border: bool = False
 
     @property
     def reads(self) -> list[int]:

@@ -166,7 +166,7 @@ def _may_overwrite(step: Step, old: Value, new: Value) -> bool:
     """Whether the step that makes ``new`` may write over ``old``: it does not read it, or reads each element just
     before writing it.
     """
-    if not isinstance(step, Kernel) or old.layout != new.layout:
+    if not isinstance(step, Kernel) or step.border or old.layout != new.layout:
         return False
     return all(v is not old for v in reads(step)) or (id(old), id(new)) in step.inplace
 
@@ -217,11 +217,17 @@ def _allocate(
             if id(v) in values:
                 dies[id(v)] = i
     kept = [view(v).root if not v.layout else v for v in graph.results] + [v for v, _ in copies]
-    for v in kept:
+    bordered = [v for s in steps if isinstance(s, Kernel) and s.border for v in writes(s)]
+    for v in kept + bordered:
         if id(v) in dies:
             dies[id(v)] = end
     free = _Arena()
     taken: dict[int, tuple[int, int]] = {}  # id(value) -> (offset, size)
+    for v in bordered:  # memory that is zero to begin with and that nothing else ever uses
+        if id(v) in values:
+            size = -(-nbytes(v) // _ALIGN) * _ALIGN
+            taken[id(v)] = (free.take(size), size)
+            places[id(v)] = Place("arena", taken[id(v)][0], nbytes(v))
     for i, s in enumerate(steps):
         leaving = [v for v in {id(v): v for v in reads(s)}.values() if dies.get(id(v)) == i and id(v) in taken]
         for v in {id(v): v for v in writes(s)}.values():

@@ -34,6 +34,8 @@ from ranvier.ops.random import PARITY, ROTATIONS
 
 __all__ = ["build"]
 
+_BORDERED = 1 << 18  # elements of a padded value up to which its zeros are written once and for all
+
 Step = Kernel | Callback | Control
 
 
@@ -360,12 +362,16 @@ def _concatenate(v: Value, checked: bool) -> list[Step]:
 
 def _embed(v: Value, checked: bool) -> list[Step]:
     strides, x = row_strides(v.shape), v.inputs[0]
-    kernels: list[Step] = [store_part(v, None, 0, strides, v.shape, checked)]
-    if x.size:
-        offset = sum(a * s for a, s in zip(v.attrs["starts"], strides, strict=True))
-        steps = tuple(s * c for s, c in zip(strides, v.attrs["steps"], strict=True))
-        kernels.append(store_part(v, x, offset, steps, x.shape, checked))
-    return kernels
+    fill = store_part(v, None, 0, strides, v.shape, checked)
+    if not x.size:
+        return [fill]
+    offset = sum(a * s for a, s in zip(v.attrs["starts"], strides, strict=True))
+    steps = tuple(s * c for s, c in zip(strides, v.attrs["steps"], strict=True))
+    part = store_part(v, x, offset, steps, x.shape, checked)
+    if v.size <= min(_BORDERED, 2 * x.size):
+        part.border = True
+        return [part]
+    return [fill, part]
 
 
 def _relayout(v: Value, isa: Any) -> Kernel:
