@@ -15,12 +15,14 @@ import numpy as np
 
 from ranvier.compiler.graph import Value
 from ranvier.compiler.hazards import Hazards
-from ranvier.compiler.kernel import Access, Callback, Control, Kernel
+from ranvier.compiler.kernel import Alias, Callback, Control, Kernel
+from ranvier.compiler.native.driver import MOST_BUFFERS
 from ranvier.compiler.native.memory import Buffer, allocate
 from ranvier.compiler.native.runtime import Op, program
 from ranvier.compiler.plan import Place, Plan, nbytes
 from ranvier.compiler.storage import memory_dtype, to_memory
 from ranvier.compiler.views import view
+from ranvier.errors import InternalError
 
 __all__ = ["Memory", "Program", "all_kernels", "make_program"]
 
@@ -48,12 +50,23 @@ def seconds(step: Any) -> float:
     return step.spec.flops / 90e9 + step.spec.bytes / 25e9 + 0.1e-6
 
 
+def _split(step: Any) -> bool:
+    """Whether all threads share a step."""
+    if isinstance(step, Kernel):
+        return step.spec.units > 1 and seconds(step) > SPLIT_SECONDS
+    return not isinstance(step, Callback)
+
+
 class Location(NamedTuple):
-    """``fixed``: an address; ``argument`` or ``variable``: its number; and how many bytes behind that."""
+    """``fixed``: an address; ``argument`` or ``variable``: its number; and how many bytes behind that.
+
+    ``moves``: inside loops, (address of the counters, bytes, mask) for each loop that moves it; see ``runtime.py``.
+    """
 
     kind: str
     base: int
     offset: int = 0
+    moves: tuple[tuple[int, int, int], ...] = ()
 
 
 class Memory:
@@ -67,7 +80,7 @@ class Memory:
     def __init__(self, plan: Plan, checked: bool):
         self._checked = checked
         self._places: dict[int, Location] = {}
-        self._aliases: dict[int, tuple[Value, int]] = {}
+        self._aliases: dict[int, tuple[Alias, Value | None]] = {}  # with the counters of the loop
         self._nothing = allocate(64, zero=True)
         self._keep: list[Any] = [plan]
         self._add(plan, main=True)
@@ -87,8 +100,8 @@ class Memory:
             if isinstance(step, Control):
                 for inner in step.buffers:
                     self._places[id(inner)] = Location("fixed", self._allocate(nbytes(inner)))
-                for inner, outer, offset in step.aliases:
-                    self._aliases[id(inner)] = (outer, offset)
+                for alias in step.aliases:
+                    self._aliases[id(alias.inner)] = (alias, step.counter)
                 for inside in step.plans:
                     self._add(inside, main=False)
 
@@ -121,17 +134,21 @@ class Memory:
 
     def locate(self, v: Value, offset: int = 0) -> Location:
         """Where element ``offset`` of a value lies."""
-        total = offset * memory_dtype(v.dtype).itemsize
+        size = memory_dtype(v.dtype).itemsize
+        total, moves = offset * size, []
         while id(v) in self._aliases:
-            v, elements = self._aliases[id(v)]
-            total += elements * memory_dtype(v.dtype).itemsize
+            alias, counter = self._aliases[id(v)]
+            v = alias.outer
+            total += alias.offset * size
+            if alias.stride and counter is not None:
+                moves.append((self._places[id(counter)].base, alias.stride * size, alias.mask))
         found = self._places.get(id(v))
         if found is None:  # a value without elements, or one that nothing reads
             return Location("fixed", self._nothing.address)
-        return found._replace(offset=total)
+        return found._replace(offset=total, moves=tuple(moves))
 
     def array(self, v: Value, arguments: Sequence[np.ndarray], homes: Sequence[Any]) -> np.ndarray:
-        """A NumPy view of a value in rows, wherever it lies (through views)."""
+        """A NumPy view of a value in rows, wherever it lies (through views); inside loops, in thread 0's turn."""
         dtype = memory_dtype(v.dtype)
         seen = view(v)
         place = self.locate(seen.root)
@@ -141,6 +158,8 @@ class Memory:
             address = homes[place.base].address + place.offset
         else:
             address = place.base + place.offset
+        for counter, stride, mask in place.moves:
+            address += (ctypes.c_int64.from_address(counter).value & mask) * stride
         return _array_at(address, dtype, seen.root.size, v.shape, seen.strides, seen.offset)
 
 
@@ -160,6 +179,7 @@ class Program:
         table: the instructions, at ``address``.
         steps: for each instruction, the step of the outermost plan that it belongs to, or None.
         pointers: the buffer addresses that the instructions point to.
+        moves: how buffers move from turn to turn, as the driver reads it.
         patches: for each argument, the entries of ``pointers`` that hold its address, and the bytes behind it.
     """
 
@@ -167,8 +187,9 @@ class Program:
         self.rows: list[list[int]] = []
         self.steps: list[Any] = []
         self.entries: list[int] = []
+        self.movements: list[int] = []
         self.patches: list[list[tuple[int, int]]] = [[] for _ in range(arguments)]
-        self.pointers = np.zeros(0, np.int64)
+        self.pointers = self.moves = np.zeros(0, np.int64)
         self.table = np.zeros((0, 8), np.int64)
         self.address = 0
 
@@ -194,6 +215,7 @@ class _Writer:
     def __init__(self, made: Program, memory: Memory, homes: Sequence[Any], code: dict[int, int], callback: Any):
         self.made, self.memory, self.homes, self.code, self.callback = made, memory, homes, code, callback
         self.current: Any = None
+        self.targets: set[int] = set()  # instructions that are jumped to
 
     def outermost(self, plan: Plan) -> None:
         self.plan(plan, outer=True)
@@ -208,35 +230,48 @@ class _Writer:
     def barrier(self) -> None:
         """All threads wait here: on the last kernel if there is one just before."""
         rows = self.made.rows
-        if rows and rows[-1][0] == Op.KERNEL:
+        if rows and rows[-1][0] in (Op.KERNEL, Op.MOVING) and len(rows) not in self.targets:
             rows[-1][5] = 1
         elif rows:
             self.row(Op.BARRIER)
 
-    def plan(self, plan: Plan, outer: bool = False) -> None:
+    def plan(self, plan: Plan, outer: bool = False) -> Hazards:
+        """The steps of a plan; returns what its end has not waited for."""
         hazards = Hazards(self.memory.locate, nbytes)
         for step in plan.steps:
             if outer:
                 self.current = step
-            split = isinstance(step, Kernel) and step.spec.units > 1 and seconds(step) > SPLIT_SECONDS
-            if hazards.before(step, split):
-                self.barrier()
-            if isinstance(step, Kernel):
-                self.kernel(step, split)
-            elif isinstance(step, Callback):
-                self.row(Op.CALLBACK, self.callback(step), 0)
-            else:
-                self.control(step)
+            self.step(step, hazards)
+        return hazards
+
+    def step(self, step: Any, hazards: Hazards) -> None:
+        split = _split(step)
+        if hazards.before(step, split):
+            self.barrier()
+        if isinstance(step, Kernel):
+            self.kernel(step, split)
+        elif isinstance(step, Callback):
+            self.row(Op.CALLBACK, self.callback(step), 0)
+        else:
+            self.control(step)
 
     def kernel(self, k: Kernel, split: bool = False) -> None:
-        start = len(self.made.entries)
-        for access in k.operands:
-            self.made.entries.append(self.address(access))
-        self.row(Op.KERNEL, self.code[id(k)], start, k.spec.units, int(split), 0)
+        start, moves = len(self.made.entries), []
+        for i, access in enumerate(k.operands):
+            place = self.memory.locate(access.value, access.offset)
+            self.made.entries.append(self.address(place))
+            moves += [word for move in place.moves for word in (i, *move)]
+        words = (self.code[id(k)], start, k.spec.units, int(split), 0)
+        if not moves:
+            self.row(Op.KERNEL, *words)
+            return
+        if len(k.operands) > MOST_BUFFERS:
+            raise InternalError(f"a kernel inside a loop has {len(k.operands)} buffers: more than {MOST_BUFFERS}")
+        self.row(Op.MOVING, *words, len(self.made.movements), len(k.operands))
+        self.made.movements += [len(moves) // 4, *moves]
 
-    def address(self, access: Access) -> int:
+    def address(self, place: Location) -> int:
         """An address; for arguments 0, and a note where to put it."""
-        place = self.memory.locate(access.value, access.offset)
         if place.kind == "argument":
             self.made.patches[place.base].append((len(self.made.entries), place.offset))
             return 0
@@ -244,10 +279,11 @@ class _Writer:
         return base + place.offset
 
     def phase(self, step: Control, name: str) -> None:
-        """Small kernels by thread 0, between barriers."""
+        """Kernels between barriers."""
         self.barrier()
+        hazards = Hazards(self.memory.locate, nbytes)
         for k in step.phases.get(name, ()):
-            self.kernel(k)
+            self.step(k, hazards)
         self.barrier()
 
     def control(self, step: Control) -> None:
@@ -256,21 +292,26 @@ class _Writer:
 
     def target(self, row: int, word: int) -> None:
         """Let the jump in ``row`` lead to the next instruction."""
-        self.made.rows[row][word] = len(self.made.rows)
+        self.made.rows[row][word] = self.label()
+
+    def label(self) -> int:
+        """The next instruction's number: somebody jumps there."""
+        self.targets.add(len(self.made.rows))
+        return len(self.made.rows)
 
     def scan(self, step: Control) -> None:
         assert step.counter is not None
-        counter = self.memory.locate(step.counter).base
-        self.phase(step, "before")
-        self.row(Op.SET, counter, 0, 0)
-        head = self.row(Op.LESS, counter, step.turns, 0, 0)
-        self.phase(step, "top")
-        self.plan(step.plans[0])
-        self.phase(step, "bottom")
-        self.row(Op.ADD, counter, 1, 0)
-        self.row(Op.JUMP, head)
-        self.target(head, 3)
-        self.phase(step, "after")
+        counters = self.memory.locate(step.counter).base
+        if step.phases.get("before"):
+            self.phase(step, "before")
+        self.row(Op.ENTER, counters)
+        head = self.label()
+        pending = self.plan(step.plans[0]).pending
+        if step.phases.get("bottom"):
+            self.phase(step, "bottom")
+        elif pending and any(_split(s) for s in step.plans[0].steps):
+            self.barrier()  # else thread 0 does everything, turn by turn
+        self.row(Op.LOOP, counters, step.turns, head)
 
     def flag(self, step: Control) -> int:
         """The address of the deciding byte: a flag computed outside is copied where it can be found."""
@@ -292,7 +333,7 @@ class _Writer:
 
     def while_loop(self, step: Control) -> None:
         self.phase(step, "before")
-        head = len(self.made.rows)
+        head = self.label()
         self.plan(step.plans[0])
         self.barrier()
         branch = self.row(Op.BRANCH_FALSE, self.flag(step), 0)
@@ -306,9 +347,12 @@ class _Writer:
         made = self.made
         made.pointers = np.array(made.entries or [0], np.int64)
         base = made.pointers.ctypes.data
+        made.moves = np.array(made.movements or [0], np.int64)
         for row in made.rows:
-            if row[0] == Op.KERNEL:
+            if row[0] in (Op.KERNEL, Op.MOVING):
                 row[2] = base + 8 * row[2]
+            if row[0] == Op.MOVING:
+                row[6] = made.moves.ctypes.data + 8 * row[6]
         made.table = program(made.rows)
         made.address = made.table.ctypes.data
         return made

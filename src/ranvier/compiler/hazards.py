@@ -29,14 +29,21 @@ class Hazards:
 
     def _range(self, v: Value) -> Range:
         place = self._locate(v)
+        if place.moves:  # a turn's own part of a stack: what moves in another way lies elsewhere
+            return place, 0, 1
         owner = place.kind if place.kind == "fixed" else (place.kind, place.base)
         start = place.base if place.kind == "fixed" else place.offset
         return owner, start, start + self._size(v)
 
+    @property
+    def pending(self) -> bool:
+        """Whether anything was touched since the last barrier."""
+        return bool(self._reads or self._writes)
+
     def before(self, step: Any, split: bool) -> bool:
         """Whether a barrier must stand before this step; the step is then taken note of."""
         if isinstance(step, Callback | Control):  # these begin or end with barriers of their own
-            waiting = bool(self._reads or self._writes)
+            waiting = self.pending
             self._reads, self._writes = [], []
             return waiting
         read, written = [self._range(v) for v in reads(step)], [self._range(v) for v in writes(step)]

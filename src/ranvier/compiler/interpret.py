@@ -48,16 +48,29 @@ def run(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _scan(v: Value, inputs: Sequence[Any]) -> list[np.ndarray]:
-    """Inputs: carries, sliced arrays, then constants. Outputs: last carries, stacked outputs."""
+    """Inputs: carries, sliced arrays, then constants. Outputs: last carries (or all their slots), stacked outputs."""
     body, carries, slices, turns = v.attrs["body"], v.attrs["carries"], v.attrs["slices"], v.attrs["turns"]
+    slots, reverse = v.attrs.get("slots"), v.attrs["reverse"]
     carry, xs, constants = list(inputs[:carries]), inputs[carries : carries + slices], inputs[carries + slices :]
     stacked = [np.empty((turns, *o.shape), o.dtype.numpy) for o in body.outputs[carries:]]
-    for t in reversed(range(turns)) if v.attrs["reverse"] else range(turns):
+    kept = [np.zeros((n, *o.shape), o.dtype.numpy) for n, o in zip(slots or (), body.outputs, strict=False)]
+    for count, t in enumerate(reversed(range(turns)) if reverse else range(turns)):
+        for whole, before in zip(kept, carry, strict=False):
+            whole[slot(count, turns, len(whole), reverse)] = before
         out = run(body, [*carry, *(x[t] for x in xs), *constants])
         carry = out[:carries]
         for column, y in zip(stacked, out[carries:], strict=True):
             column[t] = y
-    return [*carry, *stacked]
+    for whole, last in zip(kept, carry, strict=False):
+        whole[slot(turns, turns, len(whole), reverse)] = last
+    return [*(kept if slots else carry), *stacked]
+
+
+def slot(turn: int, turns: int, slots: int, reverse: bool) -> int:
+    """Which of its slots holds a scan's carry before a turn."""
+    if slots == turns + 1:
+        return turns - turn if reverse else turn
+    return turn % 2
 
 
 def _cond(v: Value, inputs: Sequence[Any]) -> list[np.ndarray]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ranvier.compiler.graph import Value
 
-__all__ = ["Access", "Callback", "Control", "Kernel"]
+__all__ = ["Access", "Alias", "Callback", "Control", "Kernel"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,19 @@ class Callback:
     nodes: Sequence[Value]
 
 
+class Alias(NamedTuple):
+    """A value inside a loop or a branch that lies in the memory of one outside.
+
+    In turn t of a scan it starts at element ``offset + (t & mask) * stride`` of the outer value.
+    """
+
+    inner: Value
+    outer: Value
+    offset: int = 0
+    stride: int = 0
+    mask: int = -1
+
+
 @dataclass
 class Control:
     """A loop or a branch, with plans of its own inside.
@@ -73,11 +86,11 @@ class Control:
         outputs: the outer values it writes.
         nodes: the graph's nodes it stands for.
         plans: ``scan``: the body; ``cond``: both branches; ``while``: the condition and the body.
-        aliases: inner arguments that are read where an outer value lies: (inner, outer, offset).
-        buffers: inner values with memory of their own: carries, slices, counters.
-        phases: kernels between the plans, by name (``before``, ``top``, ``bottom``, ``after``, ``else``).
+        aliases: inner values that lie in the memory of outer ones.
+        buffers: inner values with memory of their own.
+        phases: kernels around the plans, by name (``before``, ``bottom``, ``after``, ``else``).
         flag: the boolean that decides (``cond``, ``while``).
-        counter: the number of the turn (``scan``).
+        counter: the number of the turn, once for each thread (``scan``).
         turns: how many turns (``scan``).
     """
 
@@ -86,7 +99,7 @@ class Control:
     outputs: list[Value]
     nodes: Sequence[Value]
     plans: list[Any]
-    aliases: list[tuple[Value, Value, int]]
+    aliases: list[Alias]
     buffers: list[Value]
     phases: dict[str, list[Kernel]]
     flag: Access | None = None

@@ -9,6 +9,7 @@ from ranvier import config
 from ranvier.compiler.graph import Graph, verify
 from ranvier.compiler.native.contraction import panel_width
 from ranvier.compiler.passes.fuse import fuse
+from ranvier.compiler.passes.histories import histories
 from ranvier.compiler.passes.kernels import build
 from ranvier.compiler.passes.layout import assign_layouts
 from ranvier.compiler.passes.loops import hoist
@@ -30,7 +31,9 @@ def _checked(graph: Graph, stage: str) -> Graph:
 
 def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
     """The graph after each pass, by the pass's name."""
-    loops: list[tuple[str, Callable[[Graph], Graph]]] = [("hoist", hoist), ("residuals", residuals), ("totals", totals)]
+    loops: list[tuple[str, Callable[[Graph], Graph]]] = [
+        ("hoist", hoist), ("residuals", residuals), ("totals", totals), ("histories", histories),
+    ]  # fmt: skip
     passes: list[tuple[str, Callable[[Graph], Graph]]] = [
         ("simplify", simplify),
         *(loops if any(v.op == "scan" for v in graph.nodes()) else []),

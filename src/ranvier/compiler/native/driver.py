@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from ranvier.compiler.native.builder import Function, Value, Var
 from ranvier.compiler.native.target import Isa
 
-__all__ = ["DRIVER", "WORDS", "Driver", "Entry", "Op", "mailbox"]
+__all__ = ["COUNTER", "DRIVER", "MOST_BUFFERS", "WORDS", "Driver", "Entry", "Op", "mailbox"]
 
 WORDS = 8  # of one instruction
+COUNTER = 16  # words from one thread's counter of turns to the next one's: a pair of cache lines
+MOST_BUFFERS = 512  # of a kernel whose buffers move
 
 
 class Op(enum.IntEnum):
@@ -39,6 +41,9 @@ class Op(enum.IntEnum):
     LESS = 6
     CALLBACK = 7
     BARRIER = 8
+    ENTER = 9
+    LOOP = 10
+    MOVING = 11
 
 
 class Entry(enum.IntEnum):
@@ -231,6 +236,7 @@ class _Body:
         self.first, self.many = f["thread"].eq(0), f["threads"] > 1
         self.pc, self.epoch, self.steps = f.var(0, "i64"), f.var(f["epoch"]), f.var(0, "i64")
         self.following, self.before = f.var(0, "i64"), f.var(0, "i64")
+        self.moved = f.scratch("i64", MOST_BUFFERS)
 
     def write(self) -> Function:
         f = self.f
@@ -326,6 +332,36 @@ class _Body:
         self._decide(lambda: f.select(self._failed(2) | (steps >= f["steps"]), f.const(2, "i64"), 0))
 
     def _kernel(self) -> None:
+        self._call(self._word(2, "ptr"))
+
+    def _moving(self) -> None:
+        """A kernel inside loops: the addresses of this turn are worked out on the stack."""
+        f = self.f
+        buffers, moves, count = self._word(2, "ptr"), self._word(6, "ptr"), self._word(7)
+        with f.loop(0, count) as i:
+            f.store(f.load(buffers, i, "i64"), self.moved, i)
+        with f.loop(0, f.load(moves, 0, "i64")) as i:
+            which, stride, mask = (f.load(moves, i * 4 + k, "i64") for k in (1, 3, 4))
+            turn = f.load(self._counter(f.load(moves, i * 4 + 2, "ptr")), 0, "i64") & mask
+            f.store(f.load(self.moved, which, "i64") + turn * stride, self.moved, which)
+        self._call(self.moved)
+
+    def _counter(self, counters: Value) -> Value:
+        """The address of this thread's counter of turns."""
+        return self.f.at(counters, self.f["thread"] * COUNTER, "i64")
+
+    def _enter(self) -> None:
+        _put(self.f, 0, self._counter(self._word(1, "ptr")), 0)
+
+    def _loop(self) -> None:
+        f = self.f
+        counter = self._counter(self._word(1, "ptr"))
+        turn = f.load(counter, 0, "i64") + 1
+        _put(f, turn, counter, 0)
+        with f.when(turn < self._word(2)):
+            self.following.set(self._word(3))
+
+    def _call(self, buffers: Value) -> None:
         f = self.f
         units, split = self._word(3), f.compare("ne", self._word(4), 0)
         low, high = f.var(0, "i64"), f.var(units)
@@ -334,7 +370,7 @@ class _Body:
             low.set(f.select(split, units * share // f["threads"], 0))
             high.set(f.select(split, units * (share + 1) // f["threads"], f.select(self.first, units, 0)))
         with f.when(low.get() < high.get()):
-            _invoke(f, self._word(1, "ptr"), [self._word(2, "ptr"), low.get(), high.get(), f["state"]])
+            _invoke(f, self._word(1, "ptr"), [buffers, low.get(), high.get(), f["state"]])
         with f.when(f.compare("ne", self._word(5), 0)):
             self._barrier()
 

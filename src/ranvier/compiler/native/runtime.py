@@ -13,6 +13,15 @@ words are 0). All threads walk through the table in lockstep; nothing in between
     ADD       pointer, amount, quiet             *pointer += amount, then a barrier (quiet 1: none)
     SET       pointer, value, quiet              *pointer = value, then a barrier (quiet 1: none)
     CALLBACK  fn, argument                       thread 0 calls fn(argument), then a barrier
+    ENTER     counters                           every thread sets its own counter of turns to 0
+    LOOP      counters, turns, target            every thread adds 1 to its counter and jumps while it is below turns
+    MOVING    as KERNEL, then moves, count       a kernel of ``count`` buffers, some of which move from turn to turn
+
+``counters`` are words of each thread's own, ``driver.COUNTER`` apart, so loops of known length need no barrier.
+``moves``
+is a list of words: how many, and for each move (buffer number, counters, stride in bytes, mask): that buffer is
+``(turn & mask) * stride`` bytes behind where the list of buffers has it. Mask -1 walks through a stack; mask 1 changes
+between two places.
 
 Targets are instruction numbers. Who must wait for whom is the compiler's business: a kernel whose output another
 thread reads next needs its barrier. ADD, SET, CALLBACK, the two conditional jumps' tests and the end of a step are

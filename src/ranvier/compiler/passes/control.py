@@ -1,24 +1,24 @@
-"""Loops and branches inside a plan: what is copied in, between the turns, and out.
+"""Loops and branches inside a plan: where what goes in and comes out lies, and what is done around the plans inside.
 
-A scan keeps its carries in buffers of the body's own. Each turn copies the slices of this turn in, runs the body, adds
-the turn's outputs to their stacks, and copies the new carries over the old. Values that the body only reads are read
-where they lie outside.
+In a scan nothing is copied from turn to turn. Slices are read where the outer value has them, outputs are written
+straight into their stacks, and a carry moves on through its slots (see ``histories``): all these are *aliases*, whose
+addresses advance with the turn. What the body computes from captured values alone (weights brought to the panels that
+products want) is done once, before the first turn.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ranvier import dtypes
 from ranvier.compiler.graph import Graph, Value
-from ranvier.compiler.kernel import Access, Control, Kernel
-from ranvier.compiler.native.expr import Instr
-from ranvier.compiler.native.nest import Nest, Operand
-from ranvier.compiler.native.scatter import Scatter
-from ranvier.compiler.passes.copies import copy_kernel, extent
-from ranvier.compiler.views import VIEWS, row_strides, view
+from ranvier.compiler.kernel import Access, Alias, Control, Kernel
+from ranvier.compiler.native.driver import COUNTER
+from ranvier.compiler.native.pool import MAX_THREADS
+from ranvier.compiler.passes.copies import copy_kernel, store_part
+from ranvier.compiler.plan import reads, writes
+from ranvier.compiler.views import VIEWS, View, row_strides, view
 
 __all__ = ["control_step"]
 
@@ -32,14 +32,39 @@ def control_step(members: Sequence[Value], checked: bool, compile_body: Callable
 
 
 def _returning(body: Graph, keep: Sequence[int]) -> Graph:
-    """The body with only the outputs ``keep``; inputs that are returned as they are get memory of their own."""
-    outputs = []
+    """The body with only the outputs ``keep``, each in memory of its own (no input's, no other output's)."""
+    outputs: list[Value] = []
+    taken: set[int] = set()
     for i in keep:
         v = root = body.outputs[i]
         while root.op in VIEWS:
             root = root.inputs[0]
-        outputs.append(v.like("copy", [v], {}) if root.op in ("input", "const") else v)
+        outputs.append(v.like("copy", [v], {}) if root.op in ("input", "const") or id(root) in taken else v)
+        taken.add(id(root))
     return Graph(body.inputs, outputs)
+
+
+def _hoist(plan: Any, step: Control, captured: Sequence[Value]) -> None:
+    """Move kernels that only read captured values in front of the loop, and give what they write memory of its own."""
+    fixed = {id(v) for v in captured}
+    made: dict[int, Value] = {}
+    writers: dict[int, int] = {}
+    for s in plan.steps:
+        for v in writes(s):
+            writers[id(v)] = writers.get(id(v), 0) + 1
+    placed = {id(a.inner) for a in step.aliases}
+    moved = []
+    for s in plan.steps:
+        alone = all(writers[id(v)] == 1 and id(v) not in placed for v in writes(s))
+        if isinstance(s, Kernel) and alone and all(id(v) in fixed or v.op == "const" for v in reads(s)):
+            moved.append(s)
+            made |= {id(v): v for v in writes(s)}
+            fixed |= set(made)
+    plan.steps = [s for s in plan.steps if s not in moved]
+    for key in made:
+        plan.places.pop(key, None)
+    step.buffers.extend(made.values())
+    step.phases.setdefault("before", []).extend(moved)
 
 
 class _Builder:
@@ -64,7 +89,7 @@ class _Builder:
         """An inner argument read where the outer value lies, if it lies row by row; else a copy."""
         seen = view(outer)
         if seen.contiguous and seen.root.op != "const":
-            self.step.aliases.append((inner, seen.root, seen.offset))
+            self.step.aliases.append(Alias(inner, seen.root, seen.offset))
         else:
             self._own(inner, outer)
 
@@ -72,71 +97,67 @@ class _Builder:
 
     def scan(self) -> None:
         attrs, inputs = self.v.attrs, self.v.inputs
-        n, slices = attrs["carries"], attrs["slices"]
+        n, slices, turns = attrs["carries"], attrs["slices"], attrs["turns"]
         stacks = [i for i in sorted(self.used) if i >= n]
         plan = self.compile(_returning(attrs["body"], [*range(n), *stacks]))
-        self.step.plans, self.step.turns = [plan], attrs["turns"]
-        arguments = plan.graph.arguments
-        counter, index = (Value("input", (), {}, (1,), dtypes.int64) for _ in range(2))
-        self.step.counter = counter
-        self._own(counter)
-        self._own(index)
-        self._phase("top", [self._turn_index(counter, index)])
-        for inner, outer in zip(arguments[:n], inputs[:n], strict=True):
-            self._own(inner, outer)
+        self.step.plans, self.step.turns = [plan], turns
+        self.step.counter = Value("input", (), {}, (MAX_THREADS * COUNTER,), dtypes.int64)
+        self._own(self.step.counter)
+        self.last = turns - 1 if attrs["reverse"] else 0  # the place of the first turn's slice
+        arguments, results = plan.graph.arguments, plan.graph.results
+        for i in range(n):
+            self._carry(i, arguments[i], results[i])
         for inner, outer in zip(arguments[n : n + slices], inputs[n : n + slices], strict=True):
-            self._own(inner)
-            if inner.size:
-                self._phase("top", [self._slice_in(inner, outer, index)])
+            self._slice(inner, outer)
         for inner, outer in zip(arguments[n + slices :], inputs[n + slices :], strict=True):
             self._borrow(inner, outer)
-        results = plan.graph.results
         for i, y in zip(stacks, results[n:], strict=True):
-            if y.size:
-                self._phase("bottom", [self._stack_out(self.used[i], y, index)])
-        for i in range(n):
-            self._phase("bottom", self._copy(arguments[i], results[i]))
-            if i in self.used:
-                self._phase("after", self._copy(self.used[i], arguments[i]))
+            self._place(y, self.used[i], self.last * y.size, -y.size if self.last else y.size)
+        _hoist(plan, self.step, arguments[n + slices :])
 
-    def _turn_index(self, counter: Value, index: Value) -> Kernel:
-        """The slice of this turn: the counter, or from the end in reverse."""
-        body = [Instr("load", "int64", (), (0,))]
-        if self.v.attrs["reverse"]:
-            body += [Instr("const", "int64", (), (self.v.attrs["turns"] - 1,)), Instr("sub", "int64", (1, 0))]
-        operands = tuple(Operand("int64", (0,), 0, extent(x)) for x in (counter, index))
-        spec = Nest((1,), "none", operands, tuple(body), ((1, len(body) - 1),), 0, self.checked)
-        return Kernel(spec, [Access(counter), Access(index)], [1], [index])
+    def _carry(self, i: int, inner: Value, result: Value) -> None:
+        """Let the carry walk through its slots, and put its first value there."""
+        turns, slots, size = self.step.turns, self.v.attrs["slots"][i], inner.size
+        whole = self.used.get(i)
+        if whole is None:
+            whole = Value("input", (), {}, (slots, *inner.shape), inner.dtype)
+            self._own(whole)
+        if not size:
+            return
+        if slots == turns + 1:
+            first, step, mask = (turns, -1, -1) if self.v.attrs["reverse"] else (0, 1, -1)
+        else:
+            first, step, mask = 0, 1, 1
+        self.step.aliases.append(Alias(inner, whole, first * size, step * size, mask))
+        self._place(result, whole, (first + step) * size, step * size if mask < 0 else -size, mask)
+        strides = row_strides(inner.shape)
+        start = store_part(whole, self.v.inputs[i], first * size, strides, inner.shape, self.checked)
+        self._phase("before", [start])
 
-    def _slice_in(self, inner: Value, outer: Value, index: Value) -> Kernel:
+    def _slice(self, inner: Value, outer: Value) -> None:
+        """Read each turn's slice where it lies; if its elements are scattered, in a copy of the whole."""
+        if not inner.size:
+            return
         seen = view(outer)
-        dims = (1, *inner.shape)
-        operands = (
-            Operand("int64", (0,) * len(dims), 0, extent(index)),
-            Operand(outer.dtype.name, seen.strides, seen.offset, extent(seen.root)),
-            Operand(inner.dtype.name, (0, *row_strides(inner.shape)), 0, extent(inner)),
-        )
-        body = (Instr("load", "int64", (), (0,)), Instr("gather", outer.dtype.name, (0,), (1, 0)))
-        spec = Nest(dims, "none", operands, body, ((2, 1),), 0, self.checked)
-        return Kernel(spec, [Access(index), Access(seen.root), Access(inner)], [2], [inner])
+        if not View(seen.root, 0, seen.strides[1:], inner.shape).contiguous:
+            whole = Value("input", (), {}, outer.shape, outer.dtype)
+            self._own(whole, outer)
+            seen = view(whole)
+        stride = seen.strides[0]
+        offset = seen.offset + self.last * stride
+        self.step.aliases.append(Alias(inner, seen.root, offset, -stride if self.last else stride))
 
-    def _stack_out(self, stack: Value, y: Value, index: Value) -> Kernel:
-        seen = view(y)
-        inner = math.prod(y.shape)
-        spec = Scatter(
-            1,
-            stack.shape[0],
-            1,
-            inner,
-            y.dtype.name,
-            "int64",
-            (0, 0, 0),
-            (inner, inner, 1),
-            "set",
-            "keep",
-            self.checked,
-        )
-        return Kernel(spec, [Access(stack), Access(index), Access(seen.root, seen.offset)], [0], [stack])
+    def _place(self, result: Value, whole: Value, offset: int, stride: int, mask: int = -1) -> None:
+        """Let the body write a result where it belongs; if it lies in memory that is spoken for, copy it there."""
+        if not result.size:
+            return
+        seen = view(result)
+        taken = any(a.inner is seen.root for a in self.step.aliases) or seen.root.op in ("input", "const")
+        target = seen.root
+        if taken or not seen.contiguous or seen.offset or seen.root.size != result.size:
+            target = Value("input", (), {}, result.shape, result.dtype)
+            self._phase("bottom", self._copy(target, result))
+        self.step.aliases.append(Alias(target, whole, offset, stride, mask))
 
     # -- branches and open loops ----------------------------------------------------------------------------------
 
@@ -169,4 +190,4 @@ class _Builder:
                     self._phase("after", self._copy(self.used[i], inner))
             else:
                 self._borrow(inner, outer)
-            self.step.aliases.append((tested, inner, 0))
+            self.step.aliases.append(Alias(tested, inner))

@@ -16,7 +16,7 @@ leaves out what nothing reads), :func:`closed` writes them back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ranvier.compiler.graph import Graph, Value, with_inputs
 from ranvier.compiler.passes.simplify import simplify
@@ -48,6 +48,7 @@ class Loop:
         finals: for each carry, the outer value of the last one (None if nothing reads it).
         stacked: for each stack, the outer value.
         turns, reverse: as in the node.
+        slots: for each carry, how many places it has (see ``histories``); empty while that is not decided.
     """
 
     node: Value
@@ -60,6 +61,7 @@ class Loop:
     stacked: list[Value]
     turns: int
     reverse: bool
+    slots: list[int] = field(default_factory=list)
 
     @property
     def feeds(self) -> list[Feed]:
@@ -121,6 +123,8 @@ class Loop:
         node.attrs = {
             "body": self.body(), "carries": n, "slices": len(self.slices), "turns": self.turns, "reverse": self.reverse,
         }  # fmt: skip
+        if self.slots:
+            node.attrs["slots"] = tuple(self.slots)
         for i, final in enumerate(self.finals):
             if final is not None:
                 final.attrs = {"index": i}
