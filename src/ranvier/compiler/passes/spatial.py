@@ -6,7 +6,8 @@ convolution on: a pixel is then a small contiguous matrix, which is what a regis
 whatever works position by position: elementwise ops, reductions, padding, slicing. Transposes appear only where a
 value enters or leaves this world; the ones that meet cancel.
 
-For batches too small to fill a tile images stay as they are.
+For batches too small to fill a tile images stay as they are, and so does the image of a single convolution: moving it
+in and out would cost more than it gains.
 
 Pooling and depthwise convolution stay with the images they work on, wherever the batch is (``windows.py``).
 
@@ -70,7 +71,9 @@ class _Placer:
     def __init__(self, graph: Graph):
         self.own: dict[int, Value] = {}
         self.inner: dict[int, Value] = {}
-        for v in graph.nodes():
+        nodes = graph.nodes()
+        self.chain = max(sum(v.op == name for v in nodes) for name in ("conv", "conv_input")) > 1
+        for v in nodes:
             if v.op in LOWERED and is_window(v):
                 self._window(v)
             elif v.op in _CONVOLUTIONS:
@@ -154,7 +157,7 @@ class _Placer:
 
     def _convolution(self, v: Value) -> None:
         image, other = v.inputs
-        within = image.shape[0] >= _BATCH
+        within = image.shape[0] >= _BATCH and (self.chain or id(image) in self.inner)
         x = self.as_inner(image) if within else self.as_own(image)
         if v.op == "conv_kernel":
             g = self.as_inner(other) if within else self.as_own(other)
@@ -237,7 +240,7 @@ def _geometry(
             tuple(axes), row_strides(x.shape)[:-2], row_strides(out)[:-2], rows, channels, filters, *own
         )  # fmt: skip
     batch, last = x.shape[0], axes[-1]
-    if last.in_step != 1 or last.out < batch:  # the rows of a tile are samples, whole images apart
+    if last.in_step != 1 or last.out < min(batch, 4):  # the rows of a tile are samples, whole images apart
         out = (batch, *(a.out for a in axes), filters)
         a_steps, c_steps = row_strides(x.shape), row_strides(out)
         return x, Geometry(tuple(axes), a_steps[1:-1], c_steps[1:-1], batch, a_steps[0], c_steps[0], *own)
