@@ -9,13 +9,15 @@ import argparse
 import importlib
 import sys
 import time
+from typing import Any
 
-from benchmarks import machine, mlp, report, results
+from benchmarks import machine, mlp, report, results, training
 from benchmarks.harness import Plan
 
 WORKLOADS = (
-    "roofline", "mlp_small", "mlp_large", "mlp_breast_cancer", "matmul", "predict_one", "first_step", "eager_op",
-    "import_time", "determinism", "accuracy", "memory",
+    "roofline", "mlp_small", "mlp_large", "mlp_breast_cancer", *training.BARS, "matmul", "convolutions", "inference",
+    "bfloat16", "predict_one", "first_step", "eager_op", "import_time", "determinism", "accuracy", "memory",
+    "resnet_memory",
 )  # fmt: skip
 TRAINING = ("mlp_small", "mlp_large", "mlp_breast_cancer")
 
@@ -43,12 +45,12 @@ def main() -> int:
     plan = Plan(options.slice or usual[0], options.rounds or usual[1], options.quick, sides, options.all)
     names = options.workloads or list(WORKLOADS)
     if options.check:
-        return check([n for n in names if n in TRAINING], plan)
+        return check([n for n in names if n in TRAINING or n in training.BARS], plan)
     records, path = {}, None
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
         before, began = machine.cpu_seconds(), time.monotonic()
-        records[name] = importlib.import_module(f"benchmarks.{name}").run(plan)
+        records[name] = run(name, plan)
         records[name]["notes"] += machine.disturbance(before, machine.cpu_seconds())
         records[name]["took_s"] = round(time.monotonic() - began, 1)
         print(report.markdown(records[name]) + "\n", flush=True)
@@ -61,10 +63,20 @@ def main() -> int:
     return 0
 
 
+def run(name: str, plan: Plan) -> dict[str, Any]:
+    """One workload's record: a network of the table, or a module of this folder."""
+    if name in training.BARS:
+        return training.run(name, plan)
+    return importlib.import_module(f"benchmarks.{name}").run(plan)
+
+
 def check(names: list[str], plan: Plan) -> int:
     """Print what every contender's loss is after one epoch."""
     for name in names:
-        result = mlp.check(importlib.import_module(f"benchmarks.{name}").SPEC, plan)
+        if name in training.BARS:
+            result = training.check(name, plan)
+        else:
+            result = mlp.check(importlib.import_module(f"benchmarks.{name}").SPEC, plan)
         print(f"{result['heading']}\n\n{report.markdown_table(result['columns'], result['rows'])}\n")
     return 0
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-PACKAGES = ("numpy", "llvmlite", "torch", "jax", "jaxlib", "keras", "scikit-learn")
+PACKAGES = ("numpy", "llvmlite", "torch", "jax", "jaxlib", "keras", "scikit-learn", "onnxruntime")
 
 
 def environment() -> dict[str, str]:

@@ -1,0 +1,146 @@
+"""Ranvier's side of the networks in ``nets.py``: the Keras program with another import, trained by ``fit``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+import ranvier as rv
+from benchmarks import nets
+from benchmarks.nets import Net, Part
+
+
+def layers_of(parts: tuple[Part, ...], axes: int) -> list[Any]:
+    """Layers for parts; ``axes`` is the number of spatial axes of their input."""
+    return [layer(part, axes) for part in parts]
+
+
+def layer(part: Part, axes: int) -> Any:
+    made = rv.layers
+    n, window, act = part.size, part.window, part.activation or None
+    match part.kind:
+        case "conv":
+            options = {"strides": part.strides, "padding": "same", "activation": act, "use_bias": part.bias}
+            return getattr(made, f"Conv{axes}D")(n, window, **options)
+        case "deconv":
+            return getattr(made, f"Conv{axes}DTranspose")(n, window, part.strides, padding="same", activation=act)
+        case "dense":
+            return made.Dense(n, act)
+        case "lstm":
+            return made.LSTM(n, return_sequences=bool(window))
+        case "gru":
+            return made.GRU(n, return_sequences=bool(window))
+        case "embedding":
+            return made.Embedding(window, n)
+        case "batch_norm":
+            return made.BatchNormalization(momentum=nets.NORM_MOMENTUM, epsilon=nets.NORM_EPSILON)
+        case "layer_norm":
+            return made.LayerNormalization(epsilon=nets.NORM_EPSILON)
+        case "attention":
+            return self_attention(n)
+        case "residual":
+            shortcut = rv.Sequential(layers_of(part.shortcut, axes)) if part.shortcut else None
+            return made.Residual(layers_of(part.inner, axes), shortcut)
+        case "pool":
+            return getattr(made, f"MaxPooling{axes}D")(window)
+        case "average":
+            return getattr(made, f"GlobalAveragePooling{axes}D")()
+        case "flatten":
+            return made.Flatten()
+        case "relu":
+            return made.ReLU()
+    raise ValueError(part.kind)
+
+
+def self_attention(heads: int) -> Any:
+    """``MultiHeadAttention`` of a sequence to itself, as a layer with one input."""
+
+    class SelfAttention(rv.layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.attention = rv.layers.MultiHeadAttention(heads, input_shape[-1] // heads)
+
+        def call(self, inputs: Any) -> Any:
+            return self.attention(inputs, inputs)
+
+    return SelfAttention()
+
+
+def losses_of(net: Net) -> Any:
+    if net.loss in {"classes", "symbols"}:
+        return rv.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return rv.losses.MeanSquaredError() if net.loss == "values" else rv.losses.BinaryCrossentropy(from_logits=True)
+
+
+def model(net: Net, policy: str = "") -> Any:
+    """The compiled network, with the common weights."""
+    axes = len(net.input) - 1 if not net.symbols else 1
+    entry = rv.Input(net.input, dtype="int32" if net.symbols else "float32")
+    made = rv.Sequential([entry, *layers_of(net.parts, axes)])
+    made.compile(rv.optimizers.Adam(nets.RATE, epsilon=nets.EPSILON), losses_of(net))
+    made.set_weights(nets.weights(net))
+    return made
+
+
+def mirror(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(np.flip(a, axes))
+
+
+class Train:
+    """Training by ``fit``; ``n`` is rounded up to whole epochs."""
+
+    def __init__(self, net: str, policy: str = "", steps: int = 0):
+        self.net = nets.NETS[net]
+        self.x, self.y = nets.data(self.net, steps or None)
+        self.policy = policy
+        began = time.perf_counter()
+        self.model = model(self.net, policy)
+        self.run(1)
+        self.info: dict[str, Any] = {"compile_s": time.perf_counter() - began}
+
+    def run(self, n: int) -> tuple[float, int]:
+        steps = len(self.x) // self.net.batch
+        epochs = -(-n // steps)
+        began = time.perf_counter()
+        self.model.fit(self.x, self.y, batch_size=self.net.batch, epochs=epochs, verbose=0)
+        return time.perf_counter() - began, epochs * steps
+
+    def losses(self, steps: int) -> list[float]:
+        """The loss of the first steps, rows in their order, from the common weights.
+
+        A stride that does not divide evenly is padded on the other side than in PyTorch. In the mirror image of data
+        and kernels it is the same network.
+        """
+        net, x, y = self.net, self.x, self.y
+        self.model = model(net, self.policy)
+        if net.mirrored:
+            self.model.set_weights([mirror(w, (0, 1)) if w.ndim == 4 else w for w in nets.weights(net)])
+            x = mirror(x, (1, 2))
+            y = x if net.loss == "self" else y
+        b = net.batch
+        return [float(self.model.train_on_batch(x[i * b : (i + 1) * b], y[i * b : (i + 1) * b])) for i in range(steps)]
+
+
+class Predict:
+    """A batch through the network: ``how="predict"`` by ``model.predict``, ``"call"`` by calling the model."""
+
+    def __init__(self, net: str, batch: int, how: str):
+        table = nets.NETS[net]
+        self.how, self.model = how, model(table)
+        self.x = nets.data(table, 1)[0][:batch]
+        self.run(3)
+
+    def run(self, n: int) -> tuple[float, int]:
+        made, x = self.model, self.x
+        began = time.perf_counter()
+        if self.how == "predict":
+            for _ in range(n):
+                made.predict(x, batch_size=len(x), verbose=0)
+        else:
+            for _ in range(n):
+                np.asarray(made(x))
+        return time.perf_counter() - began, n
+
+    def outputs(self) -> list[list[float]]:
+        return self.model.predict(self.x, verbose=0)[:4].astype(float).tolist()
