@@ -16,8 +16,8 @@ from benchmarks.harness import Plan
 
 WORKLOADS = (
     "roofline", "mlp_small", "mlp_large", "mlp_breast_cancer", *training.BARS, "matmul", "convolutions", "inference",
-    "bfloat16", "predict_one", "first_step", "eager_op", "import_time", "determinism", "accuracy", "memory",
-    "resnet_memory",
+    "predict_one", "first_step", "eager_op", "import_time", "determinism", "accuracy", "memory",
+    "resnet_process",
 )  # fmt: skip
 TRAINING = ("mlp_small", "mlp_large", "mlp_breast_cancer")
 

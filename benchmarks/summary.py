@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import report
+from benchmarks import nets, report, training
 
 # requirement -> how it is written; the key is a workload's name unless a bar says otherwise
 ROWS = {
     "mlp_small": "MLP 64-32-10, batch 32, Adam, time per step in `fit`",
     "mlp_large": "MLP 784-512-256-10, batch 128, Adam, time per step in `fit`",
     "mlp_breast_cancer": "MLP 30-16-1 sigmoid on breast cancer, batch 16, time per step in `fit`",
+    **{name: f"training step in `fit`, {nets.NETS[name].title}" for name in training.BARS},
+    "convolutions": "60 random convolutions, forward and both gradients",
+    "inference": "inference, batch 1 and 64, against ONNX Runtime",
+    "resnet_process": "ResNet-20: time to the first step, peak memory of training",
     "matmul": "matrix products, 64 … 1024 square and 128×784×100, one and two threads, all four transposes",
     "predict_one": "`predict` on one row, MLP 64-32-10",
     "first_step": "time to the first step, MLP with 3 layers",

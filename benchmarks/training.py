@@ -49,8 +49,8 @@ def run(name: str, plan: Plan) -> dict[str, Any]:
     ours = ours if ours and ours.ok else None
     share, least = BARS.get(name, (1.0, 0.0))
     bars = [_against_best(measured, ours, share)]
-    notes = [f"{net.title}; Adam, fp32, {THREADS} threads. Products and convolutions of a step: "
-             f"{nets.flops(net) / 1e6:.4g} MFLOP."]  # fmt: skip
+    counted = f"Products and convolutions of a step: {nets.flops(net) / 1e6:.4g} MFLOP."
+    notes = [f"{net.title}; Adam, fp32, {THREADS} threads. {counted}"]
     bound = _roofline(ours, peak, bandwidth)
     if ours and bound:
         notes.append(

@@ -224,6 +224,9 @@ class Train:
         return found
 
 
+FirstStep = Train  # its constructor takes a step
+
+
 class Predict:
     """A batch through the jitted network; NumPy in, waited for."""
 

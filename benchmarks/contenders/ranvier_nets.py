@@ -122,6 +122,16 @@ class Train:
         return [float(self.model.train_on_batch(x[i * b : (i + 1) * b], y[i * b : (i + 1) * b])) for i in range(steps)]
 
 
+class FirstStep(Train):
+    """From nothing to the end of the first ``train_on_batch``."""
+
+    def __init__(self, net: str):
+        self.net = nets.NETS[net]
+        self.x, self.y = nets.data(self.net)
+        self.model = model(self.net)
+        self.model.train_on_batch(self.x[: self.net.batch], self.y[: self.net.batch])
+
+
 class Predict:
     """A batch through the network: ``how="predict"`` by ``model.predict``, ``"call"`` by calling the model."""
 

@@ -287,6 +287,9 @@ class Train:
         return [float(self._step(torch.arange(i * self.net.batch, (i + 1) * self.net.batch))) for i in range(steps)]
 
 
+FirstStep = Train  # its constructor takes a step
+
+
 class Predict:
     """A batch through the network under ``inference_mode``."""
 
