@@ -411,7 +411,7 @@ def add(inputs: Any, **common: Any) -> Tensor:
         >>> rv.layers.add([rv.tensor([[1.0]]), rv.tensor([[2.0]])]).tolist()
         [[3.0]]
     """
-    return Add(**common)(inputs)  # type: ignore[no-any-return]
+    return Add(**common)(inputs)
 
 
 def subtract(inputs: Any, **common: Any) -> Tensor:
@@ -428,7 +428,7 @@ def subtract(inputs: Any, **common: Any) -> Tensor:
         >>> rv.layers.subtract([rv.tensor([[1.0]]), rv.tensor([[2.0]])]).tolist()
         [[-1.0]]
     """
-    return Subtract(**common)(inputs)  # type: ignore[no-any-return]
+    return Subtract(**common)(inputs)
 
 
 def multiply(inputs: Any, **common: Any) -> Tensor:
@@ -445,7 +445,7 @@ def multiply(inputs: Any, **common: Any) -> Tensor:
         >>> rv.layers.multiply([rv.tensor([[3.0]]), rv.tensor([[2.0]])]).tolist()
         [[6.0]]
     """
-    return Multiply(**common)(inputs)  # type: ignore[no-any-return]
+    return Multiply(**common)(inputs)
 
 
 def average(inputs: Any, **common: Any) -> Tensor:
@@ -462,7 +462,7 @@ def average(inputs: Any, **common: Any) -> Tensor:
         >>> rv.layers.average([rv.tensor([[1.0]]), rv.tensor([[2.0]])]).tolist()
         [[1.5]]
     """
-    return Average(**common)(inputs)  # type: ignore[no-any-return]
+    return Average(**common)(inputs)
 
 
 def maximum(inputs: Any, **common: Any) -> Tensor:
@@ -479,7 +479,7 @@ def maximum(inputs: Any, **common: Any) -> Tensor:
         >>> rv.layers.maximum([rv.tensor([[1.0]]), rv.tensor([[2.0]])]).tolist()
         [[2.0]]
     """
-    return Maximum(**common)(inputs)  # type: ignore[no-any-return]
+    return Maximum(**common)(inputs)
 
 
 def minimum(inputs: Any, **common: Any) -> Tensor:
@@ -496,7 +496,7 @@ def minimum(inputs: Any, **common: Any) -> Tensor:
         >>> rv.layers.minimum([rv.tensor([[1.0]]), rv.tensor([[2.0]])]).tolist()
         [[1.0]]
     """
-    return Minimum(**common)(inputs)  # type: ignore[no-any-return]
+    return Minimum(**common)(inputs)
 
 
 def concatenate(inputs: Any, axis: int = -1, **common: Any) -> Tensor:
@@ -514,7 +514,7 @@ def concatenate(inputs: Any, axis: int = -1, **common: Any) -> Tensor:
         >>> rv.layers.concatenate([rv.tensor([[1.0]]), rv.tensor([[2.0]])]).tolist()
         [[1.0, 2.0]]
     """
-    return Concatenate(axis, **common)(inputs)  # type: ignore[no-any-return]
+    return Concatenate(axis, **common)(inputs)
 
 
 def dot(inputs: Any, axes: Any = -1, **common: Any) -> Tensor:
@@ -532,4 +532,4 @@ def dot(inputs: Any, axes: Any = -1, **common: Any) -> Tensor:
         >>> rv.layers.dot([rv.tensor([[1.0, 2.0]]), rv.tensor([[3.0, 4.0]])]).tolist()
         [[11.0]]
     """
-    return Dot(axes, **common)(inputs)  # type: ignore[no-any-return]
+    return Dot(axes, **common)(inputs)

@@ -13,7 +13,7 @@ __all__ = ["Residual"]
 
 
 def _layer(value: Any) -> Layer:
-    return base.get(value)  # type: ignore[no-any-return]
+    return base.get(value)
 
 
 @register
@@ -31,8 +31,8 @@ class Residual(Layer):
         **common: name, trainable and dtype, as for every layer.
 
     Shape:
-        ``(batch, ...)``; the output has the shape of ``f(x)``, which must be that of the shortcut. The weights are those
-        of the layers, in order, then those of the shortcut.
+        ``(batch, ...)``; the output has the shape of ``f(x)``, which must be that of the shortcut. The weights are
+        those of the layers, in order, then those of the shortcut.
 
     Raises:
         ArgumentError: no layers, or something that is none.
