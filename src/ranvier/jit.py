@@ -17,6 +17,7 @@ import numpy as np
 from ranvier import config, tree
 from ranvier.compiler.execute import NativeExecutor
 from ranvier.compiler.graph import Graph, format_graph
+from ranvier.compiler.guard import report
 from ranvier.compiler.machine import machine
 from ranvier.compiler.pipeline import stages
 from ranvier.compiler.reference import ReferenceExecutor
@@ -46,6 +47,8 @@ class Specialisation:
     def call(self, arrays: Sequence[np.ndarray], steps: int) -> Any:
         """Run ``steps`` times; the outputs of the last run in the function's own structure."""
         out = self.executor.run(arrays, steps)
+        if self.graph.guards:
+            report(self.graph.guards)
         if self._single:
             return Tensor._wrap(out[0], self.results[0][1])
         tensors = [Tensor._wrap(a, dtype) for a, (_, dtype) in zip(out, self.results, strict=True)]

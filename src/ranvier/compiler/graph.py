@@ -101,6 +101,7 @@ class Graph:
         outputs: the returned values, then the new values of variables.
         variables: the variables behind the last ``len(variables)`` inputs.
         updates: for each trailing output, the index (into ``variables``) of the variable it updates.
+        guards: checks that are to be reported after a run; see ``guard.py``.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Graph:
     ):
         self.inputs, self.outputs = list(inputs), list(outputs)
         self.variables, self.updates = list(variables), list(updates)
+        self.guards: list[Any] = []
 
     @property
     def arguments(self) -> list[Value]:

@@ -32,6 +32,7 @@ class Trace:
         self.entry: dict[int, Tensor] = {}  # id(variable) -> its value on entry
         self.variables: list[Variable] = []
         self.written: list[Variable] = []
+        self.guards: dict[int, Any] = {}  # id -> guard; see guard.py
 
     # -- called by the core ---------------------------------------------------------------------------------------
 
@@ -109,6 +110,7 @@ def trace(arguments: Sequence[Tensor], call: Callable[[Sequence[Tensor]], Any]) 
     new = [active.current[id(v)] for v in active.written]
     graph = build_graph([*symbols, *(active.entry[id(v)] for v in active.variables)], [*outputs, *new])
     graph.variables, graph.updates = active.variables, updates
+    graph.guards = list(active.guards.values())
     return graph, structure
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ranvier import random
-from ranvier.activations import SELU_ALPHA, SELU_SCALE
+from ranvier import activations, random
 from ranvier.layers.base import Layer, register
 from ranvier.layers.checks import number
 from ranvier.layers.dropout import checked_noise_shape, noise_sizes
@@ -133,8 +132,6 @@ class AlphaDropout(_Noise):
         (True, 1.0)
     """
 
-    LOW = -SELU_ALPHA * SELU_SCALE
-
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **common: Any):
         super().__init__(seed, **common)
         self.rate = float(number("AlphaDropout", "rate", rate, 0, 1, below=True))
@@ -144,9 +141,10 @@ class AlphaDropout(_Noise):
         if not training or self.rate == 0:
             return inputs
         sizes = noise_sizes(self._who(), self.noise_shape, inputs.shape)
-        a = ((1 - self.rate) * (1 + self.rate * self.LOW**2)) ** -0.5
-        kept = where(self._generator.uniform(sizes) >= self.rate, inputs, self.LOW)
-        return kept * a - a * self.LOW * self.rate
+        low = -activations.SELU_ALPHA * activations.SELU_SCALE
+        a = ((1 - self.rate) * (1 + self.rate * low**2)) ** -0.5
+        kept = where(self._generator.uniform(sizes) >= self.rate, inputs, low)
+        return kept * a - a * low * self.rate
 
     def _describe(self) -> str:
         return f"{self.rate:g}"

@@ -19,6 +19,7 @@ import numpy as np
 
 from ranvier import dtypes
 from ranvier.autodiff import value_and_grad
+from ranvier.compiler.guard import report
 from ranvier.errors import ArgumentError
 from ranvier.jit import Jitted, jit
 from ranvier.layers.masks import mask_of
@@ -108,9 +109,10 @@ def batch_loss(
 
 
 def hold_back(ok: Tensor) -> None:
-    """Every variable written so far in this trace keeps its old value unless ``ok``."""
+    """Every variable written so far in this trace keeps its old value unless ``ok``, but for what guards have seen."""
     trace = state.trace
-    for variable in list(trace.written):
+    seen = {id(v) for guard in trace.guards.values() for v in guard.seen}
+    for variable in [v for v in trace.written if id(v) not in seen]:
         new, old = trace.current[id(variable)], trace.entry[id(variable)]
         variable.assign(e.where(ok, new, old))
 
@@ -139,7 +141,7 @@ class Segment:
         """
         if len(args) != len(self._args) or any(a is not b for a, b in zip(args, self._args, strict=True)):
             found, arrays = self.step.specialise(*(None if a is None else resident(a) for a in args))
-            self._args, self._bound = args, (found.executor.run, arrays)
+            self._args, self._bound = args, (found, arrays)
 
     def run(self, count: int) -> int:
         """Run the step some times in one native call; its last result as an integer.
@@ -147,8 +149,10 @@ class Segment:
         Args:
             count: how often.
         """
-        run_native, arrays = self._bound
-        return int(run_native(arrays, count)[0])
+        found, arrays = self._bound
+        out = found.executor.run(arrays, count)
+        report(found.graph.guards)
+        return int(out[0])
 
     def release(self) -> None:
         """Let go of the arguments, which are somebody's data."""
@@ -225,6 +229,8 @@ class Engine:
                 _update(compiled, loss, yb, pred, mask, product(own, mask), real)
             with no_grad(), scope("guard"):
                 finite = e.isfinite(loss)
+                for guard in state.trace.guards.values():
+                    finite = e.logical_and(finite, guard.fine())
                 fine = bad < 0
                 hold_back(e.logical_and(finite, fine))
                 now = e.where(e.logical_and(fine, e.logical_not(finite)), position, bad)

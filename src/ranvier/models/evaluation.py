@@ -151,6 +151,8 @@ def _remember(model: Any, x: np.ndarray) -> None:
     found, _ = engine.forward_step.specialise(resident(np.ascontiguousarray(x, dtype)))
     if len(found.results) != 1 or not isinstance(unflatten(found.structure, found.results), tuple):
         return  # several outputs go the long way
+    if found.graph.guards:
+        return  # and so do functions that must be asked what they have seen
     if len(engine.forward) > 64:
         engine.forward.clear()
     engine.forward[x.shape, x.dtype] = functools.partial(

@@ -111,6 +111,10 @@ class Model(Layer):
         """Whether integer data goes in as integers; else it is converted to the model's dtype first."""
         return True
 
+    def _first_layer(self) -> Layer | None:
+        """The layer that the data goes into as it is, if that is certain."""
+        return None
+
     def _output_layer(self) -> tuple[Layer | None, bool]:
         """The layer whose activation the output has, and whether that is certain."""
         found = [layer for layer in self.layers if not isinstance(layer, Model)]

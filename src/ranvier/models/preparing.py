@@ -39,6 +39,9 @@ def inputs(who: str, model: Any, x: Any) -> np.ndarray:
     if not model.layers and not model.built and type(model).__name__ == "Sequential":
         raise ArgumentError(f"{who}: the model {model.name!r} has no layers. Add some, for example rv.layers.Dense(1).")
     fit_to_input(who, model, array)
+    first = model._first_layer()
+    if hasattr(first, "check_data"):
+        first.check_data(who, array)
     return array
 
 

@@ -158,15 +158,20 @@ class Sequential(Model):
             inputs: a tensor, the batch axis first.
             mask: which time steps count, boolean ``(batch, time)``; by default the mask that came with the input.
         """
-        x = with_mask(inputs if inputs.dtype.is_float else astype(inputs, self.dtype), mask)
+        as_they_are = inputs.dtype.is_float or self._keeps_integers()
+        x = with_mask(inputs if as_they_are else astype(inputs, self.dtype), mask)
         if self._input is not None:
             x = self._input(x)
         for layer in self._layers:
             x = layer(x)
         return x
 
+    def _first_layer(self) -> Layer | None:
+        first = self._layers[0] if self._layers else None
+        return first._first_layer() if isinstance(first, Model) else first
+
     def _keeps_integers(self) -> bool:
-        return False
+        return getattr(self._first_layer(), "takes_integers", False)
 
     def _output_layer(self) -> tuple[Layer | None, bool]:
         for layer in reversed(self._layers):
