@@ -17,16 +17,37 @@ from ranvier import layers
 from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError
 from ranvier.jit import jit
 
+<<<<<<< HEAD
 from . import recurrent_reference, spatial_reference
+=======
+from . import spatial_reference, word_reference
+>>>>>>> ecc61a5 (Tests of every layer know lists of inputs and integers)
 
 pytestmark = pytest.mark.smoke
 
 
 class Case(NamedTuple):
     arguments: dict[str, Any]
-    shape: tuple[int, ...]
-    formula: Any  # of (x, *weights) in NumPy
+    shape: Any  # of the input, or a list of shapes
+    formula: Any  # of (x, *weights), or (x1, x2, ..., *weights), in NumPy
     text: str  # repr once built
+    below: int = 0  # the input is made of integers below this
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return self.shape if isinstance(self.shape, list) else [self.shape]
+
+    def nest(self, parts: Any) -> Any:
+        """One thing for each input, in the form the layer takes."""
+        return list(parts) if isinstance(self.shape, list) else next(iter(parts))
+
+    def resized(self, batch: int | None) -> Any:
+        return self.nest((batch, *shape[1:]) for shape in self.shapes)
+
+    def draw(self, rng: np.random.Generator, dtype: Any = np.float64) -> Any:
+        if self.below:
+            return rng.integers(0, self.below, self.shape)
+        return self.nest(rng.normal(size=shape).astype(dtype) for shape in self.shapes)
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -69,16 +90,35 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
 }  # fmt: skip
+<<<<<<< HEAD
 for _reference in (recurrent_reference, spatial_reference):
     CASES |= {name: [Case(*case) for case in cases] for name, cases in _reference.CASES.items()}
+=======
+for others in (spatial_reference.CASES, word_reference.CASES):
+    CASES |= {name: [Case(*case) for case in cases] for name, cases in others.items()}
+>>>>>>> ecc61a5 (Tests of every layer know lists of inputs and integers)
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
 EACH = pytest.mark.parametrize(
-    "name, case", ALL, ids=[f"{n}-{'x'.join(map(str, c.shape))}-{i}" for i, (n, c) in enumerate(ALL)]
+    "name, case", ALL, ids=[f"{n}-{'x'.join(map(str, c.shapes[0]))}-{i}" for i, (n, c) in enumerate(ALL)]
 )
 
 
 def make(kind: str, case: Case, **more: Any) -> Any:
+<<<<<<< HEAD
     return getattr(layers, kind)(**recurrent_reference.inner_dtype(case.arguments, more.get("dtype")), **more)
+=======
+    return getattr(layers, kind)(**inner_dtypes(case.arguments, more.get("dtype", "float32")), **more)
+
+
+def inner_dtypes(arguments: Any, dtype: str) -> Any:
+    """The arguments, with this dtype in the configurations of layers inside them."""
+    if isinstance(arguments, list):
+        return [inner_dtypes(value, dtype) for value in arguments]
+    if not isinstance(arguments, dict):
+        return arguments
+    whole = {key: inner_dtypes(value, dtype) for key, value in arguments.items()}
+    return {**whole, "dtype": dtype} if "trainable" in whole else whole
+>>>>>>> ecc61a5 (Tests of every layer know lists of inputs and integers)
 
 
 def test_every_layer_has_a_case() -> None:
@@ -90,13 +130,14 @@ def test_every_layer_has_a_case() -> None:
 def test_value_shape_dtype_repr(name: str, case: Case, rng: np.random.Generator) -> None:
     for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-12)):
         layer = make(name, case, dtype=dtype)
-        x = rng.normal(size=case.shape)
+        x = case.draw(rng)
         y = layer(x)
         assert layer.built
         assert y.dtype is rv.as_dtype(dtype)
-        assert layer.compute_output_shape((None, *case.shape[1:])) == (None, *y.shape[1:])
+        assert layer.compute_output_shape(case.resized(None)) == (None, *y.shape[1:])
         assert layer.compute_output_shape(case.shape) == y.shape
-        assert np.allclose(y.numpy(), case.formula(x, *layer.get_weights()), rtol=tolerance, atol=tolerance)
+        parts = x if isinstance(case.shape, list) else [x]
+        assert np.allclose(y.numpy(), case.formula(*parts, *layer.get_weights()), rtol=tolerance, atol=tolerance)
         assert repr(layer) == case.text
         assert all(v.dtype is rv.as_dtype(dtype) for v in layer.weights)
 
@@ -109,7 +150,7 @@ def test_configuration_round_trip(name: str, case: Case, rng: np.random.Generato
     assert type(again) is type(layer)
     assert again.get_config() == layer.get_config()
     assert (again.name, again.trainable) == ("mine", False)
-    x = rng.normal(size=case.shape).astype(np.float32)
+    x = case.draw(rng, np.float32)
     y = layer(x)
     again(x)
     again.set_weights(layer.get_weights())
@@ -120,11 +161,16 @@ def test_configuration_round_trip(name: str, case: Case, rng: np.random.Generato
 @EACH
 def test_gradients(name: str, case: Case, rng: np.random.Generator) -> None:
     layer = make(name, case, dtype="float64")
-    x = rng.normal(size=case.shape)
+    x = case.draw(rng)
     layer(x)
     start = layer.get_weights()
+    if case.below:
+        return  # integers have no gradient; those by the weights are compared with Keras elsewhere
     for order in (1, 2):
-        rv.check_gradients(layer, x, order=order)
+        if isinstance(x, list):
+            rv.check_gradients(lambda *parts: layer(list(parts)), *x, order=order)
+        else:
+            rv.check_gradients(layer, x, order=order)
 
     def of_weights(*values: Any) -> Any:
         for v, value in zip(layer.weights, values, strict=True):
@@ -142,24 +188,25 @@ def test_gradients(name: str, case: Case, rng: np.random.Generator) -> None:
 @EACH
 def test_compiled_equals_eager(name: str, case: Case, rng: np.random.Generator) -> None:
     layer = make(name, case)
-    x = rng.normal(size=case.shape).astype(np.float32)
+    x = case.draw(rng, np.float32)
     eager = layer(x).numpy()
-    assert np.allclose(jit(layer)(x).numpy(), eager, rtol=1e-5, atol=1e-6)
+    assert np.allclose(jit(lambda nest: layer(nest))(x).numpy(), eager, rtol=1e-5, atol=1e-6)
 
 
 @EACH
 def test_empty_batch(name: str, case: Case) -> None:
     layer = make(name, case)
-    layer.build((None, *case.shape[1:]))
-    y = layer(np.zeros((0, *case.shape[1:]), np.float32))
-    assert y.shape == layer.compute_output_shape((0, *case.shape[1:]))
+    layer.build(case.resized(None))
+    y = layer(case.nest(np.zeros((0, *shape[1:]), np.float32) for shape in case.shapes))
+    assert y.shape == layer.compute_output_shape(case.resized(0))
 
 
 @EACH
 def test_rooms_for_batches_of_any_size(name: str, case: Case, rng: np.random.Generator) -> None:
     layer = make(name, case)
-    x = rng.normal(size=case.shape).astype(np.float32)
-    both = layer(np.concatenate([x, x])).numpy()
+    x = case.draw(rng, np.float32)
+    parts = x if isinstance(case.shape, list) else [x]
+    both = layer(case.nest(np.concatenate([part, part]) for part in parts)).numpy()
     assert np.allclose(both, np.concatenate([layer(x).numpy()] * 2), atol=1e-6)
 
 
