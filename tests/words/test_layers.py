@@ -17,11 +17,7 @@ from ranvier import layers
 from ranvier.errors import ArgumentError, DataError, DTypeError, ShapeError
 from ranvier.jit import jit
 
-<<<<<<< HEAD
-from . import recurrent_reference, spatial_reference
-=======
-from . import spatial_reference, word_reference
->>>>>>> ecc61a5 (Tests of every layer know lists of inputs and integers)
+from . import recurrent_reference, spatial_reference, word_reference
 
 pytestmark = pytest.mark.smoke
 
@@ -90,13 +86,8 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
 }  # fmt: skip
-<<<<<<< HEAD
-for _reference in (recurrent_reference, spatial_reference):
+for _reference in (recurrent_reference, spatial_reference, word_reference):
     CASES |= {name: [Case(*case) for case in cases] for name, cases in _reference.CASES.items()}
-=======
-for others in (spatial_reference.CASES, word_reference.CASES):
-    CASES |= {name: [Case(*case) for case in cases] for name, cases in others.items()}
->>>>>>> ecc61a5 (Tests of every layer know lists of inputs and integers)
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
 EACH = pytest.mark.parametrize(
     "name, case", ALL, ids=[f"{n}-{'x'.join(map(str, c.shapes[0]))}-{i}" for i, (n, c) in enumerate(ALL)]
@@ -104,21 +95,7 @@ EACH = pytest.mark.parametrize(
 
 
 def make(kind: str, case: Case, **more: Any) -> Any:
-<<<<<<< HEAD
     return getattr(layers, kind)(**recurrent_reference.inner_dtype(case.arguments, more.get("dtype")), **more)
-=======
-    return getattr(layers, kind)(**inner_dtypes(case.arguments, more.get("dtype", "float32")), **more)
-
-
-def inner_dtypes(arguments: Any, dtype: str) -> Any:
-    """The arguments, with this dtype in the configurations of layers inside them."""
-    if isinstance(arguments, list):
-        return [inner_dtypes(value, dtype) for value in arguments]
-    if not isinstance(arguments, dict):
-        return arguments
-    whole = {key: inner_dtypes(value, dtype) for key, value in arguments.items()}
-    return {**whole, "dtype": dtype} if "trainable" in whole else whole
->>>>>>> ecc61a5 (Tests of every layer know lists of inputs and integers)
 
 
 def test_every_layer_has_a_case() -> None:

@@ -16,11 +16,7 @@ from ranvier.layers.checks import number, whole
 from ranvier.layers.registry import Configurable, Registry, plain, snake_case
 from ranvier.optimizers import schedules
 
-<<<<<<< HEAD
-from . import recurrent_reference, spatial_reference
-=======
-from . import spatial_reference, word_reference
->>>>>>> ecc61a5 (Tests of every layer know lists of inputs and integers)
+from . import recurrent_reference, spatial_reference, word_reference
 
 ROOMS = (activations, initializers, layers, losses, metrics, optimizers, regularizers, schedules)
 
@@ -36,13 +32,9 @@ def make(room: Any, name: str) -> Any:
         "PolynomialDecay": {"initial_learning_rate": 0.1, "decay_steps": 10},
         "CosineDecay": {"initial_learning_rate": 0.1, "decay_steps": 10},
         "PiecewiseConstantDecay": {"boundaries": [10], "values": [0.1, 0.01]},
-<<<<<<< HEAD
         **{name: cases[0][0] for name, cases in (spatial_reference.CASES | recurrent_reference.CASES).items()},
-        **recurrent_reference.CELLS,
-=======
-        **{name: cases[0][0] for name, cases in spatial_reference.CASES.items()},
         **{name: cases[0][0] for name, cases in word_reference.CASES.items()},
->>>>>>> ecc61a5 (Tests of every layer know lists of inputs and integers)
+        **recurrent_reference.CELLS,
     }  # fmt: skip
     return room.register.__self__.find(name)(**needed.get(name, {}))
 

@@ -5,7 +5,10 @@ ops. :class:`Layer` does the rest; your own layers derive from it the same way.
 """
 
 from ranvier.layers.activation import Activation
+from ranvier.layers.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from ranvier.layers.attention import AdditiveAttention, Attention
 from ranvier.layers.base import InputSpec, Layer, deserialize, get, names, register, reset_names, serialize
+from ranvier.layers.batch_normalization import BatchNormalization
 from ranvier.layers.convolution import (
     Conv1D,
     Conv1DTranspose,
@@ -19,9 +22,31 @@ from ranvier.layers.convolution import (
     SeparableConv2D,
 )
 from ranvier.layers.dense import Dense
-from ranvier.layers.dropout import Dropout
+from ranvier.layers.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
+from ranvier.layers.embedding import Embedding
 from ranvier.layers.input import Input, InputLayer
 from ranvier.layers.masking import Masking
+from ranvier.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
+from ranvier.layers.multi_head_attention import MultiHeadAttention
+from ranvier.layers.noise import AlphaDropout, GaussianDropout, GaussianNoise
+from ranvier.layers.normalization import GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization
 from ranvier.layers.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -61,6 +86,7 @@ from ranvier.layers.resampling import (
     ZeroPadding3D,
 )
 from ranvier.layers.reshaping import Flatten, Reshape
+from ranvier.layers.residual import Residual
 
 # Other names that Keras knows the same layers by.
 AvgPool1D = AveragePooling1D
@@ -85,17 +111,25 @@ SeparableConvolution1D = SeparableConv1D
 SeparableConvolution2D = SeparableConv2D
 
 __all__ = [
+    "ELU",
     "GRU",
     "LSTM",
     "RNN",
     "Activation",
+    "Add",
+    "AdditiveAttention",
+    "AlphaDropout",
+    "Attention",
+    "Average",
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
     "AvgPool1D",
     "AvgPool2D",
     "AvgPool3D",
+    "BatchNormalization",
     "Bidirectional",
+    "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -114,9 +148,13 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Dot",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
@@ -129,11 +167,14 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GroupNormalization",
     "Input",
     "InputLayer",
     "InputSpec",
     "LSTMCell",
     "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
     "Masking",
     "MaxPool1D",
     "MaxPool2D",
@@ -141,27 +182,49 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
+    "Maximum",
+    "Minimum",
+    "MultiHeadAttention",
+    "Multiply",
     "Normalization",
+    "PReLU",
+    "RMSNormalization",
+    "ReLU",
     "Rescaling",
     "Reshape",
+    "Residual",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
     "SimpleRNN",
     "SimpleRNNCell",
+    "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
     "StackedRNNCells",
+    "Subtract",
     "TimeDistributed",
+    "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",
+    "add",
+    "average",
+    "concatenate",
     "deserialize",
+    "dot",
     "get",
+    "maximum",
+    "minimum",
+    "multiply",
     "names",
     "register",
     "reset_names",
     "serialize",
+    "subtract",
 ]

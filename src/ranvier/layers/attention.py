@@ -47,7 +47,7 @@ class _Attention(Layer):
 
     supports_masking = True
 
-    def __init__(self, use_scale: bool, dropout: float, seed: int | None, **common: Any):
+    def __init__(self, use_scale: bool, dropout: float, seed: int | None = None, **common: Any):
         super().__init__(**common)
         who = type(self).__name__
         self.use_scale, self.seed = bool(use_scale), seed
@@ -203,8 +203,7 @@ class AdditiveAttention(_Attention):
     Args:
         use_scale: whether there is a weight ``scale`` for each feature; else 1.
         dropout: share of the weights left out while training.
-        seed: a seed of its own for the dropout; None for the global generator.
-        **common: name, trainable and dtype, as for every layer.
+        **common: ``seed``, the dropout's own, and name, trainable and dtype, as for every layer.
 
     Shape:
         as for :class:`Attention`; ``scale`` has the shape ``(features,)``.
@@ -219,8 +218,8 @@ class AdditiveAttention(_Attention):
         (2, 3, 4)
     """
 
-    def __init__(self, use_scale: bool = True, dropout: float = 0.0, seed: int | None = None, **common: Any):
-        super().__init__(use_scale, dropout, seed, **common)
+    def __init__(self, use_scale: bool = True, dropout: float = 0.0, **common: Any):
+        super().__init__(use_scale, dropout, **common)
 
     def build(self, input_shape: Any) -> None:
         query, _, _ = self._parts(input_shape)
