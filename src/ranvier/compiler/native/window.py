@@ -12,7 +12,7 @@ reaches (``taps.py`` tells which these are, along any number of axes):
 
 A pixel is a contiguous block of ``rows * width`` numbers (of a batch and its channels, as a rule), and all of them see
 the same window, so the code is vectors along the block and no lane ever differs from its neighbours. Taps are written
-out where windows never leave the input, else they are loops over exactly the taps that exist. Several vectors are in
+out for windows that lie inside the input, the others are loops over exactly the taps that exist. Several vectors are in
 flight at a time. The results are not stored as they are: an *epilogue*, a body of elementwise instructions as in
 ``contraction.py``, sees them together with further operands (bias, mask, another branch), and its values are stored.
 
@@ -32,6 +32,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from ranvier.compiler.native.builder import Function, Value, Var, lanes, vector
 from ranvier.compiler.native.emit import (
@@ -55,7 +57,9 @@ __all__ = ["INDEXED", "Window", "WindowOperand", "decompose"]
 INDEXED = frozenset({"take", "put"})  # kinds with an index as their second buffer
 
 _BLOCK = 1024  # elements of a pixel in one unit, when it has more
+_NEAR = 24 << 10  # bytes of input that one window's blocks may take where windows overlap: they stay in the first cache
 _UNROLLED = 16  # taps that are written out
+_WORTH = 0.4  # share of pixels with all taps from which code of their own pays
 _LANES = {"avx512": 16, "avx2": 8}  # lanes of float32 in a register; 4 elsewhere
 _IN_FLIGHT = {"avx512": 8, "avx2": 4}  # vectors in flight; 4 elsewhere
 
@@ -223,14 +227,33 @@ def _vectors(spec: Window) -> int:
     return 1 if cost > 40 else max(1, count // 2) if cost > 10 else count
 
 
+def overlapping(spec: Window) -> bool:
+    """Whether neighbouring windows read the same pixels."""
+    return any(a.taps > 1 and a.taps * abs(a.tap_step) > a.out_step * a.in_step for a in spec.axes)
+
+
 def _blocks(spec: Window) -> tuple[int, int]:
     """(blocks of a pixel, rows or columns in each): of columns if there is one row, else of rows."""
-    group = _vectors(spec) * _lanes(spec)
+    group, most = _vectors(spec) * _lanes(spec), _BLOCK
+    if overlapping(spec):
+        most = min(most, _NEAR // (spec.taps * ITEMSIZE[spec.dtype]))
     if spec.rows == 1:
-        size = max(group, _BLOCK // group * group)
+        size = max(group, most // group * group)
         return max(1, -(-spec.width // size)), size
-    size = max(8, _BLOCK // spec.width // 8 * 8)
+    size = max(8, most // spec.width // 8 * 8)
     return -(-spec.rows // size), size
+
+
+def _inside(spec: Window) -> float:
+    """The share of output pixels whose windows lie inside the input, where that can be told and is worth it; else 0."""
+    if spec.taps > _UNROLLED or any(a.in_step > 1 and a.out > 1 for a in spec.axes) or weight(spec.body) > 20:
+        return 0.0
+    share = 1.0
+    for a in spec.axes:
+        ends = [u * a.tap_step + a.offset for u in (0, a.taps - 1)]
+        o = np.arange(a.out) * a.out_step
+        share *= float(np.mean((o + min(ends) >= 0) & (o + max(ends) < a.size)))
+    return share
 
 
 def _rows_at_once(spec: Window, columns: int) -> int:
@@ -291,19 +314,43 @@ class _Kernel:
         sizes = _pixels(spec)
         with f.loop(f["lo"], f["hi"]) as unit:
             block, number = f.const(0, "i64"), unit
-            if self.blocks > 1:
+            if self.blocks > 1 and overlapping(spec):  # the blocks of a window are wanted again by its neighbours
+                block, number = unit // math.prod(sizes), unit % math.prod(sizes)
+            elif self.blocks > 1:
                 block, number = unit % self.blocks, unit // self.blocks
             coordinates = decompose(f, number, sizes)
-            writer = _Tiled(self, coordinates) if side_by_side(spec) else _Gathered(self, coordinates)
-            self._block(block, writer.group)
+            if side_by_side(spec):
+                self._block(block, _Tiled(self, coordinates).group)
+            else:
+                self._gather(block, coordinates)
         return f.module()
+
+    def _gather(self, block: Value, coordinates: list[Value]) -> None:
+        """An output pixel: taps written out if all are inside, else as loops."""
+        f, axes = self.f, self.spec.axes
+        reaches = [reach(f, a, o) for a, o in zip(axes, coordinates, strict=True)]
+        share = _inside(self.spec)
+        if share == 1 or share < _WORTH:
+            self._block(block, _Gathered(self, coordinates, reaches, share == 1).group)
+            return
+        inside = f.const(True, "i1")
+        for a, r in zip(axes, reaches, strict=True):
+            if not a.full:
+                assert isinstance(r.start, Value)
+                assert isinstance(r.stop, Value)
+                inside = inside & (r.start.eq(0) & r.stop.eq(a.taps))
+        for unrolled in (True, False):
+            with f.when(inside if unrolled else inside ^ True):
+                self._block(block, _Gathered(self, coordinates, reaches, unrolled).group)
 
     # blocks of a pixel
 
     def _block(self, block: Value, group: Callable[[Sequence[_Slot]], None]) -> None:
         """The groups of vectors of one unit."""
         f, spec = self.f, self.spec
-        step = _vectors(spec) * self.lanes
+        # Where channels have weights a group is a column of vectors, so that it needs those of one vector only.
+        abreast = 1 if spec.kind == "weighted" and spec.rows > 1 else _vectors(spec)
+        step = abreast * self.lanes
         whole = spec.width - spec.width % step
         start, stop = block * self.block, block * self.block + self.block
         if spec.rows > 1:
@@ -312,8 +359,9 @@ class _Kernel:
                 rows = f.select(stop < spec.rows, stop, spec.rows)
             first: Value | int = start if self.blocks > 1 else 0
             if whole:
-                with f.loop(first, rows) as row, f.loop(0, whole, step) as column:
-                    group(self._slots(row, column, step, 1))
+                apart = _rows_at_once(spec, abreast)
+                with f.loop(first, rows, apart) as row, f.loop(0, whole, step) as column:
+                    group(self._slots(row, column, step, apart))
             if whole < spec.width:
                 apart = _rows_at_once(spec, -(-(spec.width - whole) // self.lanes))
                 with f.loop(first, rows, apart) as row:
@@ -508,14 +556,11 @@ def _closure(body: Body, i: int) -> tuple[bool, ...]:
 class _Gathered:
     """Output pixels that collect what their windows reach."""
 
-    def __init__(self, kernel: _Kernel, coordinates: list[Value]):
+    def __init__(self, kernel: _Kernel, coordinates: list[Value], reaches: list[Reach], unrolled: bool):
         self.k, f = kernel, kernel.f
         axes = kernel.spec.axes
-        self.reaches = [reach(f, a, o) for a, o in zip(axes, coordinates, strict=True)]
-        self.out = coordinates
+        self.reaches, self.unrolled = reaches, unrolled
         self.pixel = kernel.place(coordinates)
-        fixed = all(a.full and isinstance(r.place_step, int) for a, r in zip(axes, self.reaches, strict=True))
-        self.unrolled = fixed and kernel.spec.taps <= _UNROLLED
         self.first = self._first_tap() if kernel.wants_tap and not self.unrolled else 0
         if kernel.spec.kind == "take":
             number: Value | int = 0
