@@ -128,7 +128,8 @@ CASES: dict[str, list[tuple[dict[str, Any], Sizes, Any, str]]] = {
         ),
         (
             {"filters": 4, "kernel_size": (2, 1), "strides": (1, 2), "groups": 2, "bias_initializer": "ones"},
-            (2, 3, 4, 2), lambda x, k, b: conv(x, k, (1, 2), groups=2) + b, "Conv2D(2 -> 4, 2x1, strides 1x2)",
+            (2, 3, 4, 2), lambda x, k, b: conv(x, k, (1, 2), groups=2) + b,
+            "Conv2D(2 -> 4, 2x1, strides 1x2, groups 2)",
         ),
     ],
     "Conv3D": [

@@ -97,6 +97,8 @@ class Convolutional(Spatial):
             parts.append(f"strides {times(self.strides)}")
         if max(self.dilation_rate) > 1:
             parts.append(f"dilation {times(self.dilation_rate)}")
+        if getattr(self, "groups", 1) > 1:
+            parts.append(f"groups {self.groups}")  # type: ignore[attr-defined]
         if self.padding != "valid":
             parts.append(self.padding)
         name = getattr(self.activation, "registered_name", getattr(self.activation, "__name__", "custom"))
