@@ -9,6 +9,7 @@ from typing import Any
 from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.interpret import evaluate
 from ranvier.compiler.kernel import Access, Callback, Control, Kernel
+from ranvier.compiler.native.accumulate import Accumulate
 from ranvier.compiler.native.contraction import (
     AOperand,
     Contraction,
@@ -22,6 +23,7 @@ from ranvier.compiler.native.convolution_gradient import ConvolutionGradient
 from ranvier.compiler.native.nest import Nest, Operand, arranged
 from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
 from ranvier.compiler.native.scatter import Scatter
+from ranvier.compiler.native.sort import Sort
 from ranvier.compiler.passes.body import Body
 from ranvier.compiler.passes.control import control_step
 from ranvier.compiler.passes.copies import bound, extent, store_part
@@ -339,6 +341,10 @@ def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Step]:
         return _concatenate(v, checked)
     if v.op == "embed":
         return _embed(v, checked)
+    if v.op in _ACCUMULATES:
+        return [_accumulate(v)]
+    if v.op == "argsort":
+        return [_sort(v)]
     if v.op in ("scatter_add", "add_along_axis") and v.inputs[2].size:
         return [_scatter(v, checked)]
     return [_callback(members)]
@@ -406,6 +412,32 @@ def _scatter(v: Value, checked: bool) -> Kernel:
     sources = [index, updates] if zero else [index, updates, base]
     accesses = [Access(v), *(Access(view(x).root, view(x).offset) for x in sources)]
     return Kernel(spec, accesses, [0], [v])
+
+
+_ACCUMULATES = {
+    "cumulative_sum": "sum", "cumulative_prod": "prod", "cumulative_max": "max", "linear_recurrence": "linear",
+}  # fmt: skip
+
+
+def _accumulate(v: Value) -> Kernel:
+    axis, seen = v.attrs["axis"], [view(x) for x in v.inputs]
+    outer, inner = math.prod(v.shape[:axis]), math.prod(v.shape[axis + 1 :])
+    spec = Accumulate(outer, v.shape[axis], inner, v.dtype.name, _ACCUMULATES[v.op], v.attrs["reverse"])
+    source = seen[-1]  # a recurrence scales first
+    accesses = [Access(v), Access(source.root, source.offset), *(Access(s.root, s.offset) for s in seen[:-1])]
+    alone = source.offset == 0 and source.root.size == v.size
+    return Kernel(spec, accesses, [0], [v], frozenset({(id(source.root), id(v))} if alone else ()))
+
+
+def _sort(v: Value) -> Kernel:
+    x = v.inputs[0]
+    seen, count = view(x), x.shape[-1]
+    spec = Sort(x.size // count, count, v.shape[-1], x.dtype.name, v.attrs["descending"])
+    accesses, writes = [Access(v), Access(seen.root, seen.offset)], [0]
+    if spec.workspace:  # written and never read: the plan frees its memory after this kernel
+        accesses.append(Access(v.like("workspace", [], {}, shape=(spec.workspace,))))
+        writes.append(2)
+    return Kernel(spec, accesses, writes, [v])
 
 
 def _callback(members: Sequence[Value]) -> Callback:

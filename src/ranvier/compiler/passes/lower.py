@@ -1,10 +1,10 @@
 """Lowering: every op is brought to a form for which there is a kernel.
 
 Afterwards the graph holds only: elementwise ops and ``copy``; reductions along neighbouring axes; ``take`` with a
-one-axis index and ``take_along_axis``; ``scatter_add`` along axis 0; two-axis ``matmul`` and batched ``matmul`` with
-equal batch axes; views (``reshape``, ``transpose``, ``broadcast_to``, ``slice``, ``flip``) that strides can express;
-``concatenate`` and ``embed``; convolutions and windows; control ops. An op that fits none of these runs on the
-reference inside the plan.
+one-axis index and ``take_along_axis``; ``scatter_add`` along axis 0; cumulative ops of contiguous values; ``argsort``
+of rows; two-axis ``matmul`` and batched ``matmul`` with equal batch axes; views (``reshape``, ``transpose``,
+``broadcast_to``, ``slice``, ``flip``) that strides can express; ``concatenate`` and ``embed``; convolutions and
+windows; control ops. An op that fits none of these runs on the reference inside the plan.
 """
 
 from __future__ import annotations
@@ -223,12 +223,41 @@ def _window(v: Value) -> Value:
     return with_inputs(v, [_packed(x) for x in v.inputs])
 
 
+# -- along an axis ------------------------------------------------------------------------------------------------
+
+
+def _accumulate(v: Value) -> Value:
+    """Contiguous inputs of the result's dtype."""
+    if v.size == 0:
+        return v
+    wide = [x if x.dtype is v.dtype else x.like("cast", [x], {"dtype": v.dtype}, dtype=v.dtype) for x in v.inputs]
+    return v.like(v.op, [_packed(x) for x in wide], v.attrs)
+
+
+def _argsort(v: Value) -> Value:
+    """Along the last axis of contiguous rows."""
+    (x,), axis = v.inputs, v.attrs["axis"]
+    if v.size == 0:
+        return v
+    order = (*[i for i in range(v.ndim) if i != axis], axis)
+    if order != tuple(range(v.ndim)):
+        x = x.like("transpose", [x], {"axes": order}, shape=tuple(x.shape[i] for i in order))
+    attrs = {**v.attrs, "axis": v.ndim - 1}
+    sorted_ = v.like(v.op, [_packed(x)], attrs, shape=tuple(v.shape[i] for i in order))
+    if sorted_.shape == v.shape and order == tuple(range(v.ndim)):
+        return sorted_
+    back = tuple(order.index(i) for i in range(v.ndim))
+    return sorted_.like("transpose", [sorted_], {"axes": back}, shape=v.shape)
+
+
 _LAWS: dict[str, Callable[[Value], Value]] = {
     "reshape": _reshape,
     "matmul": _matmul,
     "take": _take,
     "scatter_add": _scatter_add,
     "add_along_axis": _add_along_axis,
+    "argsort": _argsort,
+    **dict.fromkeys(("cumulative_sum", "cumulative_prod", "cumulative_max", "linear_recurrence"), _accumulate),
     "convolve": _convolution,
     "correlate": _convolution,
     "window": _window,
