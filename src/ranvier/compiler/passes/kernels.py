@@ -28,6 +28,7 @@ from ranvier.compiler.passes.body import Body
 from ranvier.compiler.passes.control import control_step
 from ranvier.compiler.passes.copies import bound, extent, store_part
 from ranvier.compiler.passes.fuse import Alignment, Group
+from ranvier.compiler.passes.parts import Part, parts
 from ranvier.compiler.passes.simplify import uniform
 from ranvier.compiler.passes.split import split
 from ranvier.compiler.passes.window_kernels import WindowBody, window_weights
@@ -45,14 +46,14 @@ def build(
     graph: Graph, groups: Sequence[Group], isa: Any, checked: bool, compile_body: Callable[[Graph], Any]
 ) -> list[Step]:
     """The kernels of all groups, in order; ``compile_body`` makes the plans inside loops and branches."""
-    needed = _needed_outside(graph, groups)
+    needed, within = _needed_outside(graph, groups), parts(graph, groups)
     kernels: list[Step] = []
     for group in groups:
         stored = [v for v in group.members if id(v) in needed and v.size]
         if group.members[0].op in ("scan", "cond", "while"):
             kernels.append(control_step(group.members, checked, compile_body))
         elif group.kind == "solo":
-            kernels.extend(_solo(group.members, isa, checked))
+            kernels.extend(_solo(group.members, isa, checked, within))
         elif not stored:
             continue
         elif group.kind == "contract":
@@ -61,7 +62,7 @@ def build(
         elif group.kind == "window":
             kernels.append(WindowBody(group, stored, isa).kernel())
         else:
-            nest = _Nest(group, stored, checked)
+            nest = _Nest(group, stored, checked, within)
             kernels.extend(split(nest.kernel(), nest.at))
     return kernels
 
@@ -93,9 +94,9 @@ def _root(v: Value) -> Value:
 class _Nest(Body):
     """Map and reduction kernels."""
 
-    def __init__(self, group: Group, stored: Sequence[Value], checked: bool):
+    def __init__(self, group: Group, stored: Sequence[Value], checked: bool, within: dict[int, list[Part]]):
         super().__init__(group)
-        self.stored, self.checked = stored, checked
+        self.stored, self.checked, self.within = stored, checked, within
         self.operands: list[Operand] = []
         self.accesses: list[Access] = []
         self.index: dict[Any, int] = {}
@@ -202,17 +203,18 @@ class _Nest(Body):
         stores, writes = [], []
         kept: set[tuple[int, int]] = set()
         for v in self.stored:
-            if v.layout:
-                strides = self.in_panels(v.shape[0])
-            else:
-                strides = self.physical(v, row_strides(v.shape), group.alignment[id(v)])
-                # Along a loop of one turn any stride will do; 0 would say that the value is the same for all lanes.
-                strides = tuple(s or int(n == 1) for s, n in zip(strides, self.dims, strict=True))
-            at = self.operand(v, 0, strides, written=True)
-            stores.append((at, self.at[id(v)]))
-            writes.append(at)
-            alike = (a.value for a, o in zip(self.accesses, self.operands, strict=True) if o.strides == strides)
-            kept.update((id(x), id(v)) for x in alike)
+            for target, offset in self.within.get(id(v), [(v, 0)]):
+                if v.layout:
+                    strides = self.in_panels(v.shape[0])
+                else:
+                    strides = self.physical(v, row_strides(target.shape), group.alignment[id(v)])
+                    # Along a loop of one turn any stride will do; 0 would say that all lanes have the same value.
+                    strides = tuple(s or int(n == 1) for s, n in zip(strides, self.dims, strict=True))
+                at = self.operand(target, offset, strides, written=True)
+                stores.append((at, self.at[id(v)]))
+                writes.append(at)
+                alike = (a.value for a, o in zip(self.accesses, self.operands, strict=True) if o.strides == strides)
+                kept.update((id(x), id(v)) for x in alike if target is v)
         loaded: dict[int, set[tuple[int, ...]]] = {}
         for a, o in zip(self.accesses, self.operands, strict=True):
             loaded.setdefault(id(a.value), set()).add((o.offset, *o.strides))
@@ -327,7 +329,7 @@ class _Convolve(_Contract):
 # -- nodes with kernels of their own ------------------------------------------------------------------------------
 
 
-def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Step]:
+def _solo(members: Sequence[Value], isa: Any, checked: bool, within: dict[int, list[Part]]) -> list[Step]:
     v = members[0]
     if v.size == 0:
         return []
@@ -338,7 +340,7 @@ def _solo(members: Sequence[Value], isa: Any, checked: bool) -> list[Step]:
     if v.op == "window_weights":
         return [window_weights(v, isa)]
     if v.op == "concatenate":
-        return _concatenate(v, checked)
+        return _concatenate(v, checked, within)
     if v.op == "embed":
         return _embed(v, checked)
     if v.op in _ACCUMULATES:
@@ -356,11 +358,11 @@ def _correlate(v: Value, isa: Any) -> Kernel:
     return Kernel(spec, [Access(image.root, image.offset), Access(g.root, g.offset), Access(v)], [2], [v])
 
 
-def _concatenate(v: Value, checked: bool) -> list[Step]:
+def _concatenate(v: Value, checked: bool, within: dict[int, list[Part]]) -> list[Step]:
     axis, strides, at = v.attrs["axis"], row_strides(v.shape), 0
     kernels: list[Step] = []
     for x in v.inputs:
-        if x.size:
+        if x.size and id(x) not in within:
             kernels.append(store_part(v, x, at * strides[axis], strides, x.shape, checked))
         at += x.shape[axis]
     return kernels
