@@ -304,11 +304,16 @@ class Layer(Configurable):
 
     @property
     def variables(self) -> list[Variable]:
-        """The weights, and the states of own random generators."""
+        """The weights, the states of own random generators, and what layers keep from batch to batch."""
         found = {id(v): v for v in self.weights}
         for layer in self._tree():
             found.update((id(g.state), g.state) for g in layer._attributes(Generator))
+            found.update((id(v), v) for v in layer._kept_variables())
         return list(found.values())
+
+    def _kept_variables(self) -> list[Variable]:
+        """Variables that are no weights: the states of a stateful recurrent layer."""
+        return []
 
     def _tree(self) -> list[Layer]:
         """This layer and all inside it."""

@@ -25,6 +25,7 @@ from ranvier.jit import Jitted, jit
 from ranvier.layers.masks import mask_of
 from ranvier.losses.base import fitted_weights, weighted_sum
 from ranvier.models.compiled import Clock, Compiled
+from ranvier.models.sequences import check_batches
 from ranvier.ops import elementwise as e
 from ranvier.ops import reduce as r
 from ranvier.ops.index import take_op
@@ -186,6 +187,7 @@ class Engine:
         key = (training, id(compiled), compiled._shapes, rows, size, flags)
         found = self._segments.get(key)
         if found is None:
+            check_batches("fit" if training else "evaluate", model, rows, size)
             make = self._train_step if training else self._test_step
             exact = compiled.scalar_loss or any(getattr(layer, "mixes_samples", False) for layer in model._tree())
             whole, left = divmod(rows, size)

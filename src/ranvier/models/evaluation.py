@@ -18,6 +18,7 @@ from ranvier.models.engine import resident
 from ranvier.models.preparing import inputs, prepare
 from ranvier.models.progress import checked_verbose, line
 from ranvier.models.running import Interrupts, chunks
+from ranvier.models.sequences import check_batches, states_batch
 from ranvier.ops.table import no_grad
 from ranvier.tensor import Tensor
 from ranvier.tree import flatten, unflatten
@@ -101,6 +102,10 @@ def predict(model: Any, x: Any, batch_size: Any, verbose: Any, callbacks: Any) -
     shown = checked_verbose("predict", 0 if verbose == "auto" else verbose)
     with all_or_nothing(model):
         array = inputs("predict", model, x)
+        stateful = states_batch(model)
+        if stateful is not None:
+            sizes = (min(batch_size or stateful[1] or 32, max(len(array), 1)),)
+            check_batches("predict", model, len(array), sizes[0])
         listeners = CallbackList(callbacks, model, samples=len(array), verbose=shown)
     listeners.call("on_predict_begin", {})
     start = time.perf_counter()
@@ -108,7 +113,7 @@ def predict(model: Any, x: Any, batch_size: Any, verbose: Any, callbacks: Any) -
     if shown:
         line(f"{len(array)} samples", time.perf_counter() - start, len(array), {})
     listeners.call("on_predict_end", {})
-    if type(x) is np.ndarray and x.shape == array.shape and len(x) in SIZES:
+    if type(x) is np.ndarray and x.shape == array.shape and len(x) in SIZES and stateful is None:
         _remember(model, x)
     return out
 

@@ -37,6 +37,7 @@ class _Keeper:
         self.busy = threading.Lock()  # held during fit
         self.input_dtype: DType | None = None
         self.output: Any = None  # (shape, dtype) of the output, once built
+        self.output_for: Any = None  # the shape of the input it was found for, if that may be another one
 
 
 class Model(Layer):

@@ -12,6 +12,7 @@ from ranvier.models import data_adapter as adapter
 from ranvier.models.building import output_of
 from ranvier.models.compiled import Compiled
 from ranvier.models.data_adapter import Data
+from ranvier.models.sequences import fits, open_shape
 from ranvier.tree import flatten
 
 __all__ = ["inputs", "last_layer", "prepare", "triple"]
@@ -57,14 +58,26 @@ def fit_to_input(who: str, model: Any, array: np.ndarray) -> None:
     keeper = model._keeper
     if model.built and keeper.output is not None:
         known = model.built_shape
-        if len(known) == len(shape) and all(a in (None, b) for a, b in zip(known[1:], shape[1:], strict=True)):
-            return
-        _refuse(who, model, array, known)
+        if not fits(known, shape) and not (fits(open_shape(model), shape) and _takes(model, shape)):
+            _refuse(who, model, array, known)
+        if shape[1:] != tuple(keeper.output_for or known)[1:]:  # sequences of another length than the last ones
+            keeper.output, keeper.output_for = output_of(model._forward, shape, keeper.input_dtype), shape
+        return
     keeper.input_dtype = _input_dtype(model, array.dtype)
     if not model.built:
         model.build(shape)
     if keeper.output is None:  # a model with a build of its own
         keeper.output = output_of(model._forward, shape, keeper.input_dtype)
+    keeper.output_for = shape
+
+
+def _takes(model: Any, shape: Any) -> bool:
+    """Whether all layers take samples of this shape, which is not the one they were built for."""
+    try:
+        output_of(model._forward, shape, model._keeper.input_dtype)
+    except ShapeError:
+        return False
+    return True
 
 
 def _refuse(who: str, model: Any, array: np.ndarray, known: Any) -> None:

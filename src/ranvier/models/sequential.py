@@ -87,6 +87,7 @@ class Sequential(Model):
         del self._outputs[len(self._layers) :], self._masks[len(self._layers) :]
         if self.built:
             self._keeper.output = self._outputs[-1] if self._outputs else (self.built_shape, self.dtype)
+            self._keeper.output_for = None
         self._keeper.engine.forget()
         return layer
 
@@ -142,7 +143,7 @@ class Sequential(Model):
             now, mask = layer_output(self._layers[-1], now[0], now[1], self._masks[-1] if self._masks else None)
         self._outputs.append(now)
         self._masks.append(mask)
-        self._keeper.output = now
+        self._keeper.output, self._keeper.output_for = now, None
 
     def _check_against_input(self, shape: Any) -> None:
         expected = self._input.batch_shape  # type: ignore[union-attr]

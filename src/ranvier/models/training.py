@@ -21,6 +21,7 @@ from ranvier.models.engine import Segment
 from ranvier.models.preparing import prepare, triple
 from ranvier.models.progress import Progress, checked_verbose
 from ranvier.models.running import Interrupts, chunks
+from ranvier.models.sequences import check_batches
 from ranvier.variable import Variable
 
 __all__ = ["Settings", "explain", "fit", "train_on_batch"]
@@ -86,6 +87,9 @@ def fit(model: Any, x: Any, y: Any, given: Settings) -> History:
     with alone(model, "fit"):
         with all_or_nothing(model):
             data, validation = _data(model, compiled, x, y, settings)
+            if validation is not None:
+                size = min(settings.validation_batch_size, validation.rows)
+                check_batches("fit, validation data", model, validation.rows, size)
             callbacks, history = _callbacks(model, settings, data)
             _ready(model, compiled)
         return _Fit(model, compiled, data, validation, settings, callbacks, history).run()

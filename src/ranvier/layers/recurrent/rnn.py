@@ -167,10 +167,13 @@ class RNN(Layer):
         """
         self.reset_state()
 
+    def _kept_variables(self) -> list[Variable]:
+        return self._held.states
+
     @property
-    def variables(self) -> list[Variable]:
-        """The weights, the states of random generators, and the states kept between batches."""
-        return [*super().variables, *self._held.states]
+    def batch_of_states(self) -> int | None:
+        """How many sequences the states kept between batches belong to; None while there are none."""
+        return self._held.states[0].shape[0] if self._held.states else None
 
     def _kept_states(self, batch: int) -> list[Variable]:
         """The variables that hold the states between batches, made for the first batch there is."""
