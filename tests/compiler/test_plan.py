@@ -200,3 +200,35 @@ def test_the_border_of_a_padded_value_stays_zero_run_after_run(rng):
         np.testing.assert_allclose(first.numpy(), np.exp(np.pad(x, 1)), rtol=1e-6)
         np.testing.assert_allclose(second.numpy(), 2 * np.exp(np.pad(x + 1, ((2, 0), (0, 2)))), rtol=1e-6)
         np.testing.assert_array_equal(state.numpy(), np.pad(2 * x, 1))
+
+
+def test_what_depends_on_weights_alone_runs_again_only_when_they_change(rng):
+    """Packed weights last from call to call; every way of changing a weight is seen."""
+    w = rv.Variable(rng.standard_normal((40, 70)).astype(np.float32), name="w")
+    scale = rv.Variable(np.float32(2.0), name="scale")
+    x = rng.standard_normal((3, 70)).astype(np.float32)
+    forward = rv.jit(lambda x: x @ rv.exp(w * scale).T)
+
+    def train(x):
+        w.assign(w - 0.1)
+        return rv.sum(x)
+
+    def want():
+        return x.astype(np.float64) @ np.exp(w.numpy().astype(np.float64) * float(scale.numpy())).T
+
+    def check():
+        # 70 terms of size exp(2 |w|) |x|: their errors stay below 70 eps of the sum of sizes
+        bound = 70 * 6e-8 * (np.abs(x) @ np.exp(np.abs(w.numpy()) * 8).T)
+        assert (np.abs(forward(x).numpy() - want()) <= bound).all()
+
+    assert "only when a weight has changed" in forward.explain(x)
+    check()
+    check()
+    w.assign(rng.standard_normal((40, 70)).astype(np.float32))
+    check()
+    rv.jit(train)(x)  # natively, in the memory that both share
+    check()
+    scale.assign(np.float32(0.5))
+    check()
+    rv.jit(lambda: w.assign(w * 2.0))()
+    check()

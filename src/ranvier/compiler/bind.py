@@ -195,19 +195,25 @@ class Program:
 
 
 def make_program(
-    plan: Plan, memory: Memory, homes: Sequence[Any], code: dict[int, int], callback: Callable[[Any], int]
+    plan: Plan,
+    steps: Sequence[Any],
+    memory: Memory,
+    homes: Sequence[Any],
+    code: dict[int, int],
+    callback: Callable[[Any], int],
 ) -> Program:
-    """The program of a plan.
+    """The program of steps of a plan.
 
     Args:
         plan: the outermost plan.
+        steps: those of its steps that it shall run.
         memory: its memory.
         homes: where its variables live now.
         code: id of a kernel -> address of its code.
         callback: the address of a native function for a callback.
     """
     writer = _Writer(Program(len(plan.graph.arguments)), memory, homes, code, callback)
-    writer.outermost(plan)
+    writer.outermost(steps)
     return writer.finish()
 
 
@@ -217,8 +223,10 @@ class _Writer:
         self.current: Any = None
         self.targets: set[int] = set()  # instructions that are jumped to
 
-    def outermost(self, plan: Plan) -> None:
-        self.plan(plan, outer=True)
+    def outermost(self, steps: Sequence[Any]) -> None:
+        hazards = Hazards(self.memory.locate, nbytes)
+        for self.current in steps:
+            self.step(self.current, hazards)
         self.current = None
         self.row(Op.END)
 
@@ -235,12 +243,10 @@ class _Writer:
         elif rows:
             self.row(Op.BARRIER)
 
-    def plan(self, plan: Plan, outer: bool = False) -> Hazards:
-        """The steps of a plan; returns what its end has not waited for."""
+    def plan(self, plan: Plan) -> Hazards:
+        """The steps of an inner plan; returns what its end has not waited for."""
         hazards = Hazards(self.memory.locate, nbytes)
         for step in plan.steps:
-            if outer:
-                self.current = step
             self.step(step, hazards)
         return hazards
 

@@ -61,6 +61,8 @@ class NativeExecutor:
         self._failure: BaseException | None = None
         self._written = sorted(set(self.plan.graph.updates))
         self._program: Program | None = None
+        self._before: Program | None = None  # the steps whose results last, see Plan.kept
+        self._seen: list[int] = []  # how often each variable had changed when they last ran
         self._results = [(v, self._fixed_result(v)) for v in self.plan.graph.results]
 
     def _refuse_too_large(self) -> None:
@@ -88,7 +90,11 @@ class NativeExecutor:
         ]
         self._thunks = []
         self._arguments = [None] * len(self._arguments)
-        return make_program(self.plan, self._memory, self._homes, self._code, self._callback)
+        steps, kept = self.plan.steps, self.plan.kept
+        rest = (self._memory, self._homes, self._code, self._callback)
+        self._before = make_program(self.plan, steps[:kept], *rest) if kept else None
+        self._seen = []
+        return make_program(self.plan, steps[kept:], *rest)
 
     def _home(self, variable: Any, value: Value) -> Home:
         home = variable._home
@@ -151,13 +157,22 @@ class NativeExecutor:
             self._arguments[i] = ready
             for at, offset in made.patches[i]:
                 made.pointers[at] = address + offset
+        if self._before is not None:
+            self._refresh(self._before)
         return made
+
+    def _refresh(self, before: Program) -> None:
+        """Run the steps whose results last, if a variable has changed since."""
+        now = [home.changes for home in self._homes]
+        if now != self._seen:
+            self.machine.runtime.run(before.address, 1, self.threads, self._state_address)
+            self._seen = now
 
     def run(self, arrays: Sequence[np.ndarray], steps: int) -> list[np.ndarray]:
         """The function's results after ``steps`` runs."""
         with self._lock:
-            made = self._prepare(arrays)
             self._state[:2] = 0
+            made = self._prepare(arrays)
             self._forget()  # an interrupt may come before the next line but one
             self.machine.runtime.run(made.address, steps, self.threads, self._state_address)
             self._finish()
@@ -168,6 +183,7 @@ class NativeExecutor:
         variables = self.plan.graph.variables
         for i in self._written:
             variables[i]._leaf = None
+            self._homes[i].changes += 1
 
     def _finish(self) -> None:
         self._forget()
@@ -188,8 +204,8 @@ class NativeExecutor:
     def profile(self, arrays: Sequence[np.ndarray], steps: int) -> str:
         """The plan with the measured time of each kernel."""
         with self._lock:
-            made = self._prepare(arrays)
             self._state[:2] = 0
+            made = self._prepare(arrays)
             self._forget()
             cycles = np.zeros(len(made.table), np.int64)
 

@@ -90,7 +90,8 @@ def _rows(plan: Plan, threads: int, times: Sequence[float] | None) -> list[str]:
         if times is not None:
             share = bound / times[i] if times[i] > 0 else 0.0
             line += f" {times[i] * 1e6:>9.2f} {share:>6.0%}"
-        lines.append(f"{line}  {_ops(step)}  # {_source(step)}".rstrip())
+        once = "; only when a weight has changed" if i < plan.kept else ""
+        lines.append(f"{line}  {_ops(step)}  # {_source(step)}{once}".rstrip())
         if isinstance(step, Control):
             for inside in step.plans:
                 lines.extend("    | " + inner for inner in _rows(inside, threads, None)[1:])
@@ -102,7 +103,7 @@ def _count(n: int, what: str) -> str:
 
 
 def _summary(plan: Plan, threads: int) -> str:
-    bound = sum(_bound(s, threads) for s in plan.steps) * 1e6
+    bound = sum(_bound(s, threads) for s in plan.steps[plan.kept :]) * 1e6
     fallback = sum(isinstance(s, Callback) for s in plan.steps)
     text = (
         f"{_count(len(plan.steps), 'kernel')}, {_count(threads, 'thread')}, {plan.flops / 1e6:.3f} MFLOP, "

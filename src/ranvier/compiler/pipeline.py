@@ -16,7 +16,7 @@ from ranvier.compiler.passes.loops import hoist
 from ranvier.compiler.passes.lower import lower
 from ranvier.compiler.passes.residuals import residuals
 from ranvier.compiler.passes.simplify import simplify
-from ranvier.compiler.passes.spatial import place_images
+from ranvier.compiler.passes.spatial import IMAGE_OPS, place_images
 from ranvier.compiler.passes.totals import totals
 from ranvier.compiler.plan import Plan, make_plan
 
@@ -34,10 +34,12 @@ def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
     loops: list[tuple[str, Callable[[Graph], Graph]]] = [
         ("hoist", hoist), ("residuals", residuals), ("totals", totals), ("histories", histories),
     ]  # fmt: skip
+    images: list[tuple[str, Callable[[Graph], Graph]]] = [("spatial", place_images)]
+    ops = {v.op for v in graph.nodes()}
     passes: list[tuple[str, Callable[[Graph], Graph]]] = [
         ("simplify", simplify),
-        *(loops if any(v.op == "scan" for v in graph.nodes()) else []),
-        ("spatial", place_images),
+        *(loops if "scan" in ops else []),
+        *(images if ops & IMAGE_OPS else []),
         ("lower", lower),
         ("simplify again", simplify),
         ("layout", lambda g: assign_layouts(g, lambda n: panel_width(n, isa))),

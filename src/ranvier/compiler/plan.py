@@ -43,6 +43,8 @@ class Plan:
         constants: values of constants that lie in memory.
         arena: bytes of the arena.
         keep: values that must stay alive because ``places`` knows them by id.
+        kept: how many of the first steps depend on nothing but variables that the function leaves alone (packing
+            weights, for example): they run again only when one of those has changed.
     """
 
     graph: Graph
@@ -51,6 +53,7 @@ class Plan:
     constants: list[Value]
     arena: int
     keep: list[Value] = field(default_factory=list)
+    kept: int = 0
 
     @property
     def flops(self) -> int:
@@ -109,10 +112,12 @@ def make_plan(graph: Graph, steps: Sequence[Step], checked: bool = False) -> Pla
     ordered, inplace, copies = _schedule(graph, list(steps))
     for new, index in inplace:
         places[id(new)] = Place("variable", index, nbytes(new))
-    arena = _allocate(graph, ordered, places, copies)
+    lasting = _lasting(graph, ordered)
+    ordered = lasting + [s for s in ordered if all(s is not k for k in lasting)]
+    arena = _allocate(graph, ordered, places, copies, [v for k in lasting for v in writes(k)])
     ordered = ordered + [flat_copy(graph.inputs[first + index], new, checked) for new, index in copies]
     keep.extend(v for s in ordered for v in (*reads(s), *writes(s)))
-    return Plan(graph, ordered, places, constants, arena, keep + graph.outputs + graph.inputs)
+    return Plan(graph, ordered, places, constants, arena, keep + graph.outputs + graph.inputs, len(lasting))
 
 
 def _constants(graph: Graph, steps: Sequence[Step]) -> list[Value]:
@@ -196,13 +201,37 @@ def _topological(after: dict[int, set[int]]) -> list[int]:
     return order
 
 
+def _lasting(graph: Graph, steps: Sequence[Step]) -> list[Kernel]:
+    """The kernels whose results last from call to call: see :attr:`Plan.kept`."""
+    first = len(graph.inputs) - len(graph.variables)
+    updated = {id(graph.inputs[first + i]) for i in graph.updates}
+    weights = [v for v in graph.inputs[first:] if id(v) not in updated]
+    known = {id(v) for v in weights}
+    returned = {id(v) for v in graph.outputs[len(graph.results) :]}
+    allowed = 4 * sum(map(nbytes, weights))  # what they keep stays allocated: about as much as the weights themselves
+    found: list[Kernel] = []
+    for s in steps:
+        made = writes(s)
+        fits = isinstance(s, Kernel) and all(v.op == "const" or id(v) in known for v in reads(s))
+        if fits and sum(map(nbytes, made)) <= allowed and not any(id(v) in returned for v in made):
+            assert isinstance(s, Kernel)
+            found.append(s)
+            known.update(map(id, made))
+            allowed -= sum(map(nbytes, made))
+    return found
+
+
 # -- memory -------------------------------------------------------------------------------------------------------
 
 
 def _allocate(
-    graph: Graph, steps: Sequence[Step], places: dict[int, Place], copies: Sequence[tuple[Value, int]]
+    graph: Graph,
+    steps: Sequence[Step],
+    places: dict[int, Place],
+    copies: Sequence[tuple[Value, int]],
+    lasting: Sequence[Value],
 ) -> int:
-    """Offsets of intermediate values in the arena; returns its size."""
+    """Offsets of intermediate values in the arena; returns its size. What is ``lasting`` shares its place with none."""
     end = len(steps)
     born: dict[int, int] = {}
     dies: dict[int, int] = {}
@@ -217,14 +246,14 @@ def _allocate(
             if id(v) in values:
                 dies[id(v)] = i
     kept = [view(v).root if not v.layout else v for v in graph.results] + [v for v, _ in copies]
-    bordered = [v for s in steps if isinstance(s, Kernel) and s.border for v in writes(s)]
-    for v in kept + bordered:
+    own = [*lasting, *(v for s in steps if isinstance(s, Kernel) and s.border for v in writes(s))]
+    for v in kept + own:
         if id(v) in dies:
             dies[id(v)] = end
     free = _Arena()
     taken: dict[int, tuple[int, int]] = {}  # id(value) -> (offset, size)
-    for v in bordered:  # memory that is zero to begin with and that nothing else ever uses
-        if id(v) in values:
+    for v in own:  # memory that is zero to begin with and that nothing else ever uses
+        if id(v) in values and id(v) not in taken:
             size = -(-nbytes(v) // _ALIGN) * _ALIGN
             taken[id(v)] = (free.take(size), size)
             places[id(v)] = Place("arena", taken[id(v)][0], nbytes(v))

@@ -54,6 +54,7 @@ class Home:
         guarded: checked mode.
 
     Attributes:
+        changes: how often the value in this memory was replaced.
         address: of the memory.
         stale: the variable was assigned outside; the memory must be filled again.
     """
@@ -69,6 +70,7 @@ class Home:
             panels = -(-shape[1] // layout)
             self._panels = self._flat.reshape(panels, shape[0], layout)
         self.stale = False
+        self.changes = 0
         self.push()
 
     @property
@@ -90,6 +92,7 @@ class Home:
                 part = array[:, p * w : (p + 1) * w]
                 panel[:, : part.shape[1]] = part
         self.stale = False
+        self.changes += 1
 
     def pull(self) -> np.ndarray:
         """The value in this memory as a plain array."""

@@ -113,7 +113,7 @@ def predict(model: Any, x: Any, batch_size: Any, verbose: Any, callbacks: Any) -
     if shown:
         line(f"{len(array)} samples", time.perf_counter() - start, len(array), {})
     listeners.call("on_predict_end", {})
-    if type(x) is np.ndarray and x.shape == array.shape and len(x) in SIZES and stateful is None:
+    if type(x) is np.ndarray and x.shape == array.shape and len(x) in sizes and stateful is None:
         _remember(model, x)
     return out
 

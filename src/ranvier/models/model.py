@@ -28,6 +28,11 @@ from ranvier.variable import Variable
 __all__ = ["Model"]
 
 
+def _holds(batch_size: Any, rows: int) -> bool:
+    """Whether so many rows are one batch (False also where the size is none, which others will say)."""
+    return type(batch_size) is int and batch_size >= rows
+
+
 class _Keeper:
     """What a model keeps that is no part of the network; an object of its own, so that nobody takes it for weights."""
 
@@ -373,7 +378,7 @@ class Model(Layer):
             DTypeError: data is not made of numbers.
             ShapeError: data does not fit the model.
         """
-        if type(x) is np.ndarray and batch_size is None and callbacks is None:
+        if type(x) is np.ndarray and callbacks is None and (batch_size is None or _holds(batch_size, len(x))):
             ready = self._keeper.engine.forward.get((x.shape, x.dtype))
             if ready is not None and verbose in ("auto", 0):
                 return ready(x)

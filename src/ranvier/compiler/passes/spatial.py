@@ -30,19 +30,19 @@ from ranvier.compiler.passes.layout import elementwise
 from ranvier.compiler.passes.windows import LOWERED, is_window, lower_window
 from ranvier.compiler.views import row_strides
 
-__all__ = ["place_images"]
+__all__ = ["IMAGE_OPS", "place_images"]
 
 _BATCH = 8  # samples from which on the batch moves inside
 _VECTOR = 16  # channels that fill a vector
 _FEW = 5  # channels for which the last axis is padded beforehand, see native/convolution_gradient.py
 
 _CONVOLUTIONS = frozenset({"conv", "conv_input", "conv_kernel"})
+IMAGE_OPS = _CONVOLUTIONS | frozenset(LOWERED)
+"""The ops of the table that this pass replaces."""
 
 
 def place_images(graph: Graph) -> Graph:
     """The graph with convolutions as ``convolve`` and ``correlate``, images in the order that suits them."""
-    if not any(v.op in LOWERED for v in graph.nodes()):
-        return graph
     return _Placer(graph).graph
 
 
