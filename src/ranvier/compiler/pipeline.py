@@ -8,6 +8,7 @@ from typing import Any
 from ranvier import config
 from ranvier.compiler.graph import Graph, verify
 from ranvier.compiler.native.contraction import panel_width
+from ranvier.compiler.passes.flatten import flatten
 from ranvier.compiler.passes.fuse import fuse
 from ranvier.compiler.passes.histories import histories
 from ranvier.compiler.passes.kernels import build
@@ -42,6 +43,7 @@ def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
         *(images if ops & IMAGE_OPS else []),
         ("lower", lower),
         ("simplify again", simplify),
+        ("flatten", lambda g: simplify(flatten(g))),
         ("layout", lambda g: assign_layouts(g, lambda n: panel_width(n, isa))),
     ]
     found = {"trace": _checked(graph, "tracing")}
