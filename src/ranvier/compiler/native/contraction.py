@@ -14,6 +14,10 @@ registers. Nothing is packed inside: who calls chooses layouts so that no packin
 Rows that do not fill the last tile cost no second copy of the code: the last tile starts earlier, so that it is full,
 and stores only the rows that no other tile has stored (so in-place updates happen once).
 
+bfloat16 has tiles of its own, of the dtype ``pairs``: A and B come as 32-bit words that hold two numbers next to each
+other in k (see ``pairs.py``), ``k`` and all strides count words, and one instruction does two multiplications for each
+lane. Where the processor has no such instruction the words are taken apart.
+
 Determinism: each number of C is summed by one unit in the order of k, whatever the threads do. A product with few
 outputs and a very long k may be cut into fixed chunks of k (:meth:`Contraction.split`).
 """
@@ -151,7 +155,8 @@ class Contraction:
 
     Attributes:
         batch, m, n, k: sizes. ``k`` may be 0 (all sums are 0); the others are at least 1.
-        dtype: of A and B (float32, float64, bfloat16). Sums are float64 for float64, else float32.
+        dtype: of A and B (float32, float64, bfloat16, or pairs: words of two bfloat16). Sums are float64 for
+            float64, else float32.
         a: where A lies.
         b_batch: elements between the B matrices of a batch (0: shared).
         width: columns of a panel of B and C. Pad columns of B's last panel must be there and be zero.
@@ -164,6 +169,7 @@ class Contraction:
         b_panel: elements between panels of B (0: ``k * width``).
         chunk: if not 0, cut k into chunks of this many and store one result for each (see :meth:`split`).
         c_chunk: elements between the results of two chunks.
+        dot: whether the processor multiplies ``pairs`` by itself.
         isa: the name of the instruction set that the kernel is for; it decides the tile, and so the units.
     """
 
@@ -184,6 +190,7 @@ class Contraction:
     b_panel: int = 0
     chunk: int = 0
     c_chunk: int = 0
+    dot: bool = False
     isa: str = "avx512"
 
     @property
@@ -201,7 +208,8 @@ class Contraction:
 
     @property
     def flops(self) -> int:
-        return self.batch * self.m * self.n * (2 * self.k + sum(bool(i.args) for i in self.body))
+        each = 4 if self.dtype == "pairs" else 2
+        return self.batch * self.m * self.n * (each * self.k + sum(bool(i.args) for i in self.body))
 
     @property
     def bytes(self) -> int:
@@ -274,7 +282,8 @@ def _row_limits(spec: Contraction) -> Iterator[tuple[int, int]]:
     spare = {"neon": 6, "avx512": 2}.get(spec.isa, 1)
     for vectors in range(spec.width // lanes, 0, -1):
         if (spec.width // lanes) % vectors == 0:
-            free = _REGISTERS[spec.isa] - spare - vectors * per_vector
+            apart = 2 if spec.dtype == "pairs" and not spec.dot else 1  # registers for a vector of B
+            free = _REGISTERS[spec.isa] - spare * apart - vectors * per_vector * apart
             yield vectors, min(free // (vectors * per_vector), 14)
 
 
@@ -560,11 +569,38 @@ class _Kernel(TileKernel):
         f, spec, kind = self.f, self.spec, KINDS[self.spec.dtype]
         apart = 1 if spec.a.layout == "panels_m" else spec.a.m  # from one row of A to the next
         a, b = f.at(a, k * step if step != 1 else k, kind), f.at(b, k * spec.width, kind)
+        if spec.dtype == "pairs":
+            self._pairs_step(sums, a, b, apart)
+            return
         row = [self._widen(f.load(b, v * self.lanes, vector(kind, self.lanes))) for v in range(self.tile.vectors)]
         for r, line in enumerate(sums):
             x = f.splat(self._widen(f.load(a, r * apart, kind)), self.lanes)
             for v, total in enumerate(line):
                 self._accumulate(total, x, row[v])
+
+    def _pairs_step(self, sums: list[list[Var]], a: Value, b: Value, apart: int) -> None:
+        """One word of A for each row, one vector of words of B: two products for each lane."""
+        f, spec, count = self.f, self.spec, self.lanes
+        row = [f.load(b, v * count, vector("i32", count)) for v in range(self.tile.vectors)]
+        if spec.dot:
+            factors = [f.emit(f"bitcast {y.kind} {y.name} to <32 x bfloat>", "<32 x bfloat>") for y in row]
+            for r, line in enumerate(sums):
+                x = f.splat(f.load(a, r * apart, "i32"), count)
+                x = f.emit(f"bitcast {x.kind} {x.name} to <32 x bfloat>", "<32 x bfloat>")
+                for y, total in zip(factors, line, strict=True):
+                    total.set(f.call("llvm.x86.avx512bf16.dpbf16ps.512", [total.get(), x, y], self.vec))
+            return
+        halves = [self._halves(y) for y in row]
+        for r, line in enumerate(sums):
+            low, high = (f.splat(x, count) for x in self._halves(f.load(a, r * apart, "i32")))
+            for y, total in zip(halves, line, strict=True):
+                self._accumulate(total, low, y[0])
+                self._accumulate(total, high, y[1])
+
+    def _halves(self, words: Value) -> tuple[Value, Value]:
+        """The two numbers of a word as floats: a bfloat16 is the upper half of one."""
+        f = self.f
+        return f.cast("bitcast", words << 16, "float"), f.cast("bitcast", words & 0xFFFF0000, "float")
 
     def _place(self, operand: EpilogueOperand) -> Value:
         """Where the tile's first element lies in an operand."""

@@ -33,11 +33,11 @@ __all__ = [
 # dtype -> IR type of one lane. Loads and stores of Function know that i1 lanes are bytes in memory.
 KINDS = {
     "bool": "i1", "int8": "i8", "uint8": "i8", "int16": "i16", "int32": "i32", "uint32": "i32", "int64": "i64",
-    "bfloat16": "i16", "float32": "float", "float64": "double",
+    "bfloat16": "i16", "float32": "float", "float64": "double", "pairs": "i32",
 }  # fmt: skip
 ITEMSIZE = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "uint32": 4, "int64": 8, "bfloat16": 2, "float32": 4,
-    "float64": 8,
+    "float64": 8, "pairs": 4,
 }  # fmt: skip
 REDUCTIONS = frozenset(f"reduce_{what}" for what in ("sum", "max", "min", "prod", "and", "or"))
 # Ops that cost as much as some twenty additions: worth keeping a result of instead of computing it again.

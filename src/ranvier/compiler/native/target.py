@@ -18,7 +18,9 @@ import llvmlite.binding as llvm
 
 from ranvier.errors import ArgumentError
 
-__all__ = ["Host", "Isa", "assembly", "fingerprint", "host", "host_isa", "llvm_version", "target_machine"]
+__all__ = [
+    "Host", "Isa", "assembly", "fingerprint", "host", "host_isa", "llvm_version", "multiplies_pairs", "target_machine",
+]  # fmt: skip
 
 _BITS = {"bool": 8, "int8": 8, "uint8": 8, "int16": 16, "bfloat16": 16, "float16": 16, "int32": 32, "uint32": 32,
          "float32": 32, "int64": 64, "float64": 64}  # fmt: skip
@@ -65,6 +67,11 @@ def host() -> Host:
     # MCJIT on Windows loads ELF objects only.
     triple = llvm.get_process_triple() + ("-elf" if sys.platform == "win32" else "")
     return Host(triple, llvm.get_host_cpu_name(), tuple(f for f in features.split(",") if f))
+
+
+def multiplies_pairs(isa: Isa) -> bool:
+    """Whether this machine has the dot-product instruction of bfloat16, at the width of ``isa``."""
+    return isa.name == "avx512" and host().has(isa) and "+avx512bf16" in host().features
 
 
 def host_isa(setting: str | None = None) -> Isa:
