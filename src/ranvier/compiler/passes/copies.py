@@ -18,7 +18,9 @@ def extent(v: Value) -> int:
     """Elements of memory that a value takes: whole panels, and vectors padded to whole panels."""
     if v.layout:
         *batch, rows, columns = v.shape
-        return (batch[0] if batch else 1) * rows * -(-columns // v.layout) * v.layout
+        width = abs(v.layout)
+        rows += rows % 2 if v.layout < 0 else 0  # pairs of rows
+        return (batch[0] if batch else 1) * rows * -(-columns // width) * width
     return v.size + SLACK
 
 

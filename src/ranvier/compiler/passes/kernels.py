@@ -21,9 +21,11 @@ from ranvier.compiler.native.contraction import (
 from ranvier.compiler.native.convolution import Convolution, Geometry
 from ranvier.compiler.native.convolution_gradient import ConvolutionGradient
 from ranvier.compiler.native.nest import Nest, Operand, arranged
-from ranvier.compiler.native.relayout import Relayout, in_panels, in_rows
+from ranvier.compiler.native.pairs import Pairs
+from ranvier.compiler.native.relayout import Place, Relayout, in_panels, in_rows
 from ranvier.compiler.native.scatter import Scatter
 from ranvier.compiler.native.sort import Sort
+from ranvier.compiler.native.target import multiplies_pairs
 from ranvier.compiler.passes.body import Body
 from ranvier.compiler.passes.control import control_step
 from ranvier.compiler.passes.copies import bound, extent, store_part
@@ -271,6 +273,8 @@ class _Contract(Body):
 
     def _a(self) -> AOperand:
         x, ta = self.product.inputs[0], self.product.attrs["ta"]
+        if x.dtype.name == "bfloat16":
+            return self._a_pairs(x)
         if x.layout:
             return a_panels_m(x.shape[0], x.layout) if ta else a_panels_k(x.shape[0], x.layout)
         strides = view(x).strides
@@ -295,15 +299,27 @@ class _Contract(Body):
         inplace = frozenset((i, id(s)) for i in tiles - others for s in self.stored)
         return Kernel(spec, self.accesses, writes, self.group.members, inplace)
 
+    def _a_pairs(self, x: Value) -> AOperand:
+        """As :meth:`_a`, counted in words of two bfloat16."""
+        batch = extent(x) // x.shape[0] // 2 if x.ndim == 3 and x.layout else 0
+        if x.layout < 0:
+            return a_panels_m(-(-x.shape[-2] // 2), -x.layout, batch)
+        if x.layout:
+            return a_panels_k(x.shape[-2], x.layout // 2, batch)
+        strides = view(x).strides
+        return a_rows(strides[-2] // 2, 1, strides[0] // 2 if x.ndim == 3 else 0)
+
     def spec(self, stores: Sequence[tuple[int, int]]) -> Any:
         """What ``native`` compiles, once the body is complete."""
         v, (a, b) = self.product, self.product.inputs
         m, n = v.shape[-2:]
         k = b.shape[-2]
         batch = v.shape[0] if v.ndim == 3 else 1
-        panel = b.layout
+        panel, dtype = abs(b.layout), a.dtype.name
+        if dtype == "bfloat16":
+            k, dtype = -(-k // 2), "pairs"
         return Contraction(
-            batch=batch, m=m, n=n, k=k, dtype=a.dtype.name, a=self._a(),
+            batch=batch, m=m, n=n, k=k, dtype=dtype, a=self._a(), dot=dtype == "pairs" and multiplies_pairs(self.isa),
             b_batch=-(-n // panel) * panel * k if batch > 1 else 0, width=panel,
             c="panels" if v.layout else "rows", c_batch=m * n if batch > 1 else 0, c_ld=0 if v.layout else n,
             operands=tuple(self.operands), body=tuple(self.instrs), stores=tuple(stores), isa=self.isa.name,
@@ -391,11 +407,26 @@ def _relayout(v: Value, isa: Any) -> Kernel:
         seen = view(x)
         source = in_rows(seen.strides[-2], seen.strides[0] if batch else 0)
         access = Access(seen.root, seen.offset)
+    if v.attrs.get("pairs"):
+        return _pairs(v, source, access, isa)
     size = extent(v) // batch[0] if batch else 0
     target = in_panels(rows, v.layout, size) if v.layout else in_rows(columns, rows * columns if batch else 0)
     spec = Relayout(
         batch[0] if batch else 1, rows, columns, v.dtype.name, source, target, v.attrs["transpose"], isa.name
     )
+    return Kernel(spec, [access, Access(v)], [1], [v])
+
+
+def _pairs(v: Value, source: Place, access: Access, isa: Any) -> Kernel:
+    """Words of two bfloat16: made from rows, or words along rows transposed."""
+    *batch, rows, columns = v.shape
+    count, width, x = batch[0] if batch else 1, -v.layout, v.inputs[0]
+    if not v.attrs["transpose"]:
+        spec: Any = Pairs(count, rows, columns, x.dtype.name, source, width, isa.name)
+    else:
+        source = Place(source.stride // 2, source.width // 2, source.batch // 2)
+        target = in_panels(-(-rows // 2), width, extent(v) // count // 2)
+        spec = Relayout(count, -(-rows // 2), columns, "int32", source, target, True, isa.name)
     return Kernel(spec, [access, Access(v)], [1], [v])
 
 

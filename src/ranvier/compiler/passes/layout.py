@@ -5,6 +5,10 @@ Matrices that are tied together by elementwise ops, or by being a variable and i
 weights, their gradients and the optimizer's slots all live in panels and no copy is made during a step. Everything
 else lies in rows. Where a value is needed in the other layout, a ``relayout`` node is put in.
 
+Products of bfloat16 read both factors in 32-bit words of two numbers (see ``native/pairs.py``). B, and a transposed A,
+are brought to *pairs*: panels of such words, which have the layout ``-width``. Weights kept in float32 are rounded on
+the way there.
+
 Afterwards ``matmul`` has become ``contract``: inputs (A, B in panels), attribute ``ta`` (A is read transposed).
 """
 
@@ -80,8 +84,10 @@ def _product(v: Value) -> bool:
 
 
 def _second_factor(v: Value) -> Value | None:
-    """The value that a plain product reads as B without transposing."""
-    return v.inputs[1] if v.inputs[1].op not in VIEWS else None
+    """The value that a plain product reads as B without transposing (before it was rounded to bfloat16)."""
+    b = v.inputs[1]
+    b = b.inputs[0] if b.op == "cast" and b.dtype.name == "bfloat16" else b
+    return b if b.op not in VIEWS else None
 
 
 def _choose(graph: Graph, nodes: Sequence[Value], classes: _Classes, width: Callable[[int], int]) -> set[int]:
@@ -136,10 +142,29 @@ def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[
             moved[key] = new
         return moved[key]
 
+    def pairs(x: Value, panel: int, transpose: bool = False) -> Value:
+        """``x`` (or its transpose) in pairs of rows."""
+        if transpose and not _words(x, 2 * width(1)):
+            return pairs(to(x, 0, True), panel)
+        key = (id(x), -panel, transpose)
+        if key not in moved:
+            source = x
+            if x.op == "cast" and not transpose and any(x.inputs[0] is made[id(v)] for v in variables):
+                source = x.inputs[0] if x.inputs[0].dtype.name == "float32" else x
+            if not source.layout and view(source).strides[-1] != 1 and source.shape[-1] != 1:
+                source = source.like("copy", [source], {})
+            shape = (*x.shape[:-2], x.shape[-1], x.shape[-2]) if transpose else x.shape
+            new = x.like("relayout", [source], {"transpose": transpose, "pairs": True}, shape=shape)
+            new.layout = -panel
+            moved[key] = new
+        return moved[key]
+
     for v in graph.nodes():
         inputs = [made[id(i)] for i in v.inputs]
         layout = target(v)
-        if _product(v):
+        if _product(v) and v.inputs[0].dtype.name == "bfloat16":
+            new = _contract_pairs(v, inputs, to, pairs, width)
+        elif _product(v):
             new = _contract(v, inputs, to, width)
         elif v.op == "convolve":
             new = v.like(v.op, [to(inputs[0], 0), _second(v, inputs[1], to, width)], v.attrs)
@@ -181,6 +206,29 @@ def _contract(v: Value, inputs: Sequence[Value], to: Any, width: Callable[[int],
     return v.like("contract", [a, _second(v, b, to, width)], {"ta": ta})
 
 
+def _contract_pairs(v: Value, inputs: Sequence[Value], to: Any, pairs: Any, width: Callable[[int], int]) -> Value:
+    """A product of bfloat16. What is summed over is even in words: an odd one is filled up with a zero."""
+    a, b = inputs
+    swap, panel = (*range(v.ndim - 2), v.ndim - 1, v.ndim - 2), width(v.shape[-1])
+    ta, tb = (x.op == "transpose" and x.attrs["axes"] == swap for x in inputs)
+    b = pairs(_untransposed(b), panel, True) if tb else pairs(b, panel)
+    if ta:
+        a = pairs(_untransposed(a), width(a.shape[-2]))
+    elif not _words(a, 2):
+        a = to(to(a, 0), width(a.shape[-1]))  # panels made from rows have zeros in their last columns
+    return v.like("contract", [a, b], {"ta": ta})
+
+
+def _words(x: Value, width: int) -> bool:
+    """Whether the rows of ``x`` can be read as words of two numbers, in panels in so many columns at a time."""
+    if x.shape[-1] % 2:
+        return False
+    if x.layout:
+        return x.layout > 0 and x.layout % width == 0
+    seen = view(x)
+    return seen.strides[-1] == 1 and all(s % 2 == 0 for s in (seen.offset, *seen.strides[:-1]))
+
+
 def _second(v: Value, b: Value, to: Any, width: Callable[[int], int]) -> Value:
     """The second factor in panels; a transpose is done on the way."""
     panels, swap = width(b.shape[-1]), (*range(b.ndim - 2), b.ndim - 1, b.ndim - 2)
@@ -192,4 +240,5 @@ def _second(v: Value, b: Value, to: Any, width: Callable[[int], int]) -> Value:
 def _untransposed(v: Value) -> Value:
     """Below a ``transpose`` (whose input was brought to rows for it): the value in the layout it really has."""
     x = v.inputs[0]
-    return x.inputs[0] if x.op == "relayout" and not x.attrs["transpose"] else x
+    plain = x.op == "relayout" and not x.attrs["transpose"] and "pairs" not in x.attrs
+    return x.inputs[0] if plain else x
