@@ -92,8 +92,6 @@ class Net:
             (mean squared error) or ``"self"`` (binary cross-entropy against the input).
         classes: labels, or width of the targets.
         symbols: how many there are when the input is integers; 0 for real-valued input.
-        mirrored: strides do not divide evenly, so that frameworks pad on different sides; the check then gives one
-            of them the mirror image of data and kernels.
         steps: in an epoch.
     """
 
@@ -104,7 +102,6 @@ class Net:
     loss: str = "classes"
     classes: int = 10
     symbols: int = 0
-    mirrored: bool = False
     steps: int = 16
 
 
@@ -128,7 +125,7 @@ NETS = {
         "CNN 28×28×1, conv 32, pool, conv 64, pool, dense 128, dense 10, batch 128", (28, 28, 1), 128,
         (conv(32, 3, "relu"), pool(2), conv(64, 3, "relu"), pool(2), FLATTEN, dense(128, "relu"), dense(10)),
     ),
-    "resnet20": Net("ResNet-20, 32×32×3, batch 64", (32, 32, 3), 64, RESNET20, mirrored=True, steps=8),
+    "resnet20": Net("ResNet-20, 32×32×3, batch 64", (32, 32, 3), 64, RESNET20, steps=8),
     "vgg": Net(
         "VGG-like, 3 blocks of 2 convolutions 32/64/128, 32×32×3, batch 64", (32, 32, 3), 64,
         (
@@ -161,7 +158,7 @@ NETS = {
             conv(32, 3, "relu"), pool(2), conv(32, 3, "relu"), pool(2),
             deconv(32, 3, "relu"), deconv(32, 3, "relu"), conv(1, 3),
         ),
-        "self", 1, mirrored=True,
+        "self", 1,
     ),
     "mlp": Net(
         "MLP 784-512-256-10, batch 128", (784,), 128, (dense(512, "relu"), dense(256, "relu"), dense(10)),

@@ -23,17 +23,13 @@ ACTIVATIONS = {"": lambda x: x, "relu": jax.nn.relu, "gelu": partial(jax.nn.gelu
 
 
 def convolve(x: Any, kernel: Any, part: Part) -> Any:
-    """A convolution, or the transposed one, padded as PyTorch's users pad: half the kernel on both sides."""
+    """A convolution that keeps the size, or the transposed one."""
     letters = "HW"[-(x.ndim - 2) :]
     layout = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
-    half, k, s = part.window // 2, part.window, part.strides
+    strides = (part.strides,) * len(letters)
     if part.kind == "conv":
-        return lax.conv_general_dilated(x, kernel, (s,) * len(letters), [(half, half)] * len(letters),
-                                        dimension_numbers=layout)  # fmt: skip
-    sides = [(k - 1 - half, k - 1 - half + s - 1)] * len(letters)
-    turned = jnp.flip(kernel, range(len(letters))).swapaxes(-1, -2)
-    return lax.conv_general_dilated(x, turned, (1,) * len(letters), sides, lhs_dilation=(s,) * len(letters),
-                                    dimension_numbers=layout)  # fmt: skip
+        return lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=layout)
+    return lax.conv_transpose(x, kernel, strides, "SAME", dimension_numbers=layout, transpose_kernel=True)
 
 
 def pool(x: Any, window: int) -> Any:

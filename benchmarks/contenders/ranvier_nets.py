@@ -76,15 +76,10 @@ def losses_of(net: Net) -> Any:
 def model(net: Net, policy: str = "") -> Any:
     """The compiled network, with the common weights."""
     axes = len(net.input) - 1 if not net.symbols else 1
-    entry = rv.Input(net.input, dtype="int32" if net.symbols else "float32")
-    made = rv.Sequential([entry, *layers_of(net.parts, axes)])
+    made = rv.Sequential([rv.Input(net.input), *layers_of(net.parts, axes)])
     made.compile(rv.optimizers.Adam(nets.RATE, epsilon=nets.EPSILON), losses_of(net))
     made.set_weights(nets.weights(net))
     return made
-
-
-def mirror(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    return np.ascontiguousarray(np.flip(a, axes))
 
 
 class Train:
@@ -107,19 +102,14 @@ class Train:
         return time.perf_counter() - began, epochs * steps
 
     def losses(self, steps: int) -> list[float]:
-        """The loss of the first steps, rows in their order, from the common weights.
-
-        A stride that does not divide evenly is padded on the other side than in PyTorch. In the mirror image of data
-        and kernels it is the same network.
-        """
-        net, x, y = self.net, self.x, self.y
-        self.model = model(net, self.policy)
-        if net.mirrored:
-            self.model.set_weights([mirror(w, (0, 1)) if w.ndim == 4 else w for w in nets.weights(net)])
-            x = mirror(x, (1, 2))
-            y = x if net.loss == "self" else y
-        b = net.batch
-        return [float(self.model.train_on_batch(x[i * b : (i + 1) * b], y[i * b : (i + 1) * b])) for i in range(steps)]
+        """The loss of the first steps, rows in their order, from the common weights."""
+        self.model, b = model(self.net, self.policy), self.net.batch
+        found = []
+        for i in range(steps):
+            self.model.reset_metrics()  # else the loss is the mean over all steps so far
+            rows = slice(i * b, (i + 1) * b)
+            found.append(float(self.model.train_on_batch(self.x[rows], self.y[rows])))
+        return found
 
 
 class FirstStep(Train):
@@ -128,7 +118,7 @@ class FirstStep(Train):
     def __init__(self, net: str):
         self.net = nets.NETS[net]
         self.x, self.y = nets.data(self.net)
-        self.model = model(self.net)
+        self.model, self.policy = model(self.net), ""
         self.model.train_on_batch(self.x[: self.net.batch], self.y[: self.net.batch])
 
 

@@ -83,9 +83,9 @@ class Attention(nn.Module):
 class Builder:
     """Modules for parts, their weights filled from the common ones."""
 
-    def __init__(self, net: Net, last: bool):
+    def __init__(self, net: Net, last: bool, exact: bool = False):
         self.left: Iterator[np.ndarray] = iter(nets.weights(net))
-        self.last = last
+        self.last, self.exact = last, exact
         self.images = any(p.kind in {"conv", "deconv"} for p in net.parts)
 
     def sequence(self, parts: tuple[Part, ...], shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
@@ -148,20 +148,26 @@ class Builder:
         return (*(-(-d // s) if part.kind == "conv" else d * s for d in space), part.size)
 
     def convolution(self, part: Part, width: int, axes: int) -> nn.Module:
-        half = part.window // 2
+        half, s = part.window // 2, part.strides
+        uneven = self.exact and s > 1 and half  # Keras and XLA then pad one side more than the other
         if part.kind == "conv":
             kind = nn.Conv2d if axes == 2 else nn.Conv1d
-            layer = kind(width, part.size, part.window, part.strides, half, bias=part.bias)
+            layer = kind(width, part.size, part.window, s, 0 if uneven else half, bias=part.bias)
         else:
             kind = nn.ConvTranspose2d if axes == 2 else nn.ConvTranspose1d
-            layer = kind(width, part.size, part.window, part.strides, half, output_padding=part.strides - 1)
+            sides = {} if uneven else {"padding": half, "output_padding": s - 1}
+            layer = kind(width, part.size, part.window, s, **sides)
         kernel = next(self.left)  # taps, then inputs × outputs (transposed: outputs × inputs), as Keras has them
         spread = np.moveaxis(kernel, (-1, -2), (0, 1))
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(spread)))
         if layer.bias is not None:
             self.take(layer.bias)
-        return layer
+        if not uneven:
+            return layer
+        if part.kind == "conv":
+            return nn.Sequential(nn.ConstantPad2d((half - 1, half) * axes, 0.0), layer)
+        return nn.Sequential(layer, nn.ConstantPad2d((0, s - part.window) * axes, 0.0))  # negative: cropped
 
     def dense(self, units: int, shape: tuple[int, ...]) -> nn.Module:
         layer = nn.Linear(shape[-1], units)
@@ -203,9 +209,12 @@ class Builder:
         return layer
 
 
-def model(net: Net, last: bool = False) -> nn.Module:
-    """The network, with the common weights."""
-    made, _ = Builder(net, last).sequence(net.parts, net.input)
+def model(net: Net, last: bool = False, exact: bool = False) -> nn.Module:
+    """The network, with the common weights.
+
+    PyTorch pads both sides alike; with ``exact`` strided convolutions pad as the other frameworks do, at a cost.
+    """
+    made, _ = Builder(net, last, exact).sequence(net.parts, net.input)
     images = net.input[-1] and len(net.input) == 3
     return made.to(memory_format=torch.channels_last) if last and images else made
 
@@ -246,8 +255,8 @@ class Train:
         self.run(1)
         self.info = {"compile_s": time.perf_counter() - began}
 
-    def _reset(self) -> None:
-        module, loss = model(self.net, self.last).train(), objective(self.net)
+    def _reset(self, exact: bool = False) -> None:
+        module, loss = model(self.net, self.last, exact).train(), objective(self.net)
         self.model = module
         self.optimizer = torch.optim.Adam(module.parameters(), lr=nets.RATE, eps=nets.EPSILON, fused=True)
 
@@ -280,7 +289,7 @@ class Train:
 
     def losses(self, steps: int) -> list[float]:
         """The loss of the first steps, rows in their order, from the common weights."""
-        self._reset()
+        self._reset(exact=True)
         for cell in self.model.modules():
             if isinstance(cell, nn.LSTM):  # Keras's has one bias where this one has two
                 cell.bias_hh_l0.requires_grad_(False)
