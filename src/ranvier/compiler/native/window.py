@@ -19,8 +19,10 @@ flight at a time. The results are not stored as they are: an *epilogue*, a body 
 Gradients of windows that lie side by side (most pooling) are written the other way round: each window is read once and
 fills all the pixels it covers.
 
-Units are output pixels (or such windows) times blocks of the pixel; each element is written by one unit, and its terms
-are added in the order of the taps, so results do not depend on threads.
+Depthwise convolutions that slide by one pixel walk lines of pixels (``window_line.py``).
+
+Units are output pixels (or windows, or lines) times blocks of the pixel; each element is written by one unit, and its
+terms are added in a fixed order, so results do not depend on threads.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from ranvier.compiler.native.emit import (
 from ranvier.compiler.native.expr import Body
 from ranvier.compiler.native.nest import weight
 from ranvier.compiler.native.taps import Axis, Reach, reach
+from ranvier.compiler.native.window_line import Line, slides
 
 if TYPE_CHECKING:
     from ranvier.compiler.native.target import Isa
@@ -211,9 +214,11 @@ def side_by_side(spec: Window) -> bool:
 
 
 def _pixels(spec: Window) -> tuple[int, ...]:
-    """What is counted by units, along each axis: output pixels, or windows side by side."""
+    """What is counted by units, along each axis: output pixels, windows side by side, or one for a whole line."""
     if side_by_side(spec):
         return tuple(-(-a.out // a.in_step) for a in spec.axes)
+    if slides(spec):
+        return (*(a.out for a in spec.axes[:-1]), 1)
     return tuple(a.out for a in spec.axes)
 
 
@@ -221,7 +226,9 @@ def _pixels(spec: Window) -> tuple[int, ...]:
 def _vectors(spec: Window) -> int:
     """Vectors in flight."""
     count = _IN_FLIGHT.get(spec.isa, 4) // (2 if spec.acc == "float64" else 1)
-    if side_by_side(spec):
+    if slides(spec):  # there is a sum for each tap along the line
+        count = 4 if spec.rows > 1 or spec.channels != spec.width else 1
+    elif side_by_side(spec):
         count = max(1, count // 2)
     cost = weight(spec.body)
     return 1 if cost > 40 else max(1, count // 2) if cost > 10 else count
@@ -319,7 +326,9 @@ class _Kernel:
             elif self.blocks > 1:
                 block, number = unit % self.blocks, unit // self.blocks
             coordinates = decompose(f, number, sizes)
-            if side_by_side(spec):
+            if slides(spec):
+                self._block(block, Line(self, coordinates).group)
+            elif side_by_side(spec):
                 self._block(block, _Tiled(self, coordinates).group)
             else:
                 self._gather(block, coordinates)

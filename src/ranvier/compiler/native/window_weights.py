@@ -6,8 +6,9 @@
 The work is a list of *items*: a few rows of all pixels of one line (a line runs along the last windowed axis), the
 rows outermost, so that what neighbouring windows share stays in the first cache. Items are cut into fixed chunks, one
 result for each, which are added up afterwards in their order: the bits do not depend on threads. A unit is a chunk
-times a few vectors of channels. Where windows lie inside the input the sums of all taps stay in registers along the
-whole line, and each number of g is read once; at the edges each tap that exists adds to the result in memory.
+times a few vectors of channels. Where windows slide by one pixel the sums of all taps stay in registers along the whole
+line, and each number of x and g is read once; else that is so for windows inside the input, without sharing x, and at
+the edges each tap that exists adds to the result in memory.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ranvier.compiler.native.builder import Function, Value, vector
 from ranvier.compiler.native.emit import ITEMSIZE, KINDS, widen_bfloat16
 from ranvier.compiler.native.taps import Axis, Reach, reach
 from ranvier.compiler.native.window import decompose
+from ranvier.compiler.native.window_line import CASES, tap_cases, where_case
 
 if TYPE_CHECKING:
     from ranvier.compiler.native.target import Isa
@@ -135,6 +137,14 @@ class _Kernel:
         room = (registers - 4) // (ITEMSIZE[spec.acc] * self.lanes * 8 // isa.bits)
         worth = 2 * (self.line[1] - self.line[0]) > spec.axes[-1].out
         self.lines = worth and spec.taps <= min(_UNROLLED, room)
+        self.apart = 4 if spec.rows % 4 == 0 and isa.name != "avx2" and spec.acc == "float32" else 1
+        *others, last = spec.axes
+        first = last.offset + last.taps - 1  # input position at which all taps have an output
+        self.slides = (
+            self.lines and last.out_step == last.tap_step == 1 and spec.taps + last.taps * self.apart < room
+            and last.offset <= 0 <= first < min(last.size, last.out + last.offset)
+            and len(tap_cases(others)) <= CASES
+        )  # fmt: skip
 
     def module(self) -> str:
         f, spec = self.f, self.spec
@@ -190,6 +200,12 @@ class _Kernel:
         for a, o in zip(others, coordinates, strict=True):
             pixel = pixel * a.out + o
         g = f.at(self.g, f.as_value(pixel * last.out, "i64") * self.block + column, self.scalar)
+        if self.slides:
+            for case in where_case(f, others, reaches):
+                for at, mask in self._columns(width):
+                    y, sums = f.at(g, at, self.scalar), f.at(target, at, self.acc)
+                    self._slide(case, reaches, rows, y, column + at, sums, mask)
+            return
         inside = f.const(self.lines, "i1")
         for a, r in zip(others, reaches, strict=True):
             if self.lines and not a.full:
@@ -207,6 +223,59 @@ class _Kernel:
                 self._pixel(
                     [*reaches, reach(f, last, o)], rows, f.at(g, o * self.block, self.scalar), column, target, width
                 )
+
+    # sliding
+
+    def _slide(
+        self, case: Sequence[tuple[int, int]], reaches: Sequence[Reach], rows: tuple[Value | int, Value | int],
+        g: Value, column: Value, target: Value, mask: Value | None,
+    ) -> None:  # fmt: skip
+        """One vector of channels along a line of x; as many numbers of g as there are taps are kept beside it."""
+        f, spec = self.f, self.spec
+        *others, last = spec.axes
+        sources, numbers = [], []
+        for steps in itertools.product(*(range(*r) for r in case)):
+            place: Value | int = 0
+            number = 0
+            for a, r, t in zip(others, reaches, steps, strict=True):
+                place, number = place * a.size + (r.place + t * a.tap_step), number * a.taps + t
+            start = f.as_value(place * (last.size * self.block), "i64") + column
+            sources.append(f.at(self.x, start, self.scalar))
+            numbers.append(number * last.taps)
+        sums = [
+            [f.var(f.load(target, (n + t) * spec.width, self.vec, mask)) for t in range(last.taps)] for n in numbers
+        ]
+        with f.loop(*rows, self.apart) as row:
+            places = [(row + u if u else row) * spec.width for u in range(self.apart)]
+            kept = [[f.var(0, self.vec) for _ in places] for _ in range(last.taps)]  # g at o, o - 1, ...
+
+            def step(i: Value, taps: Sequence[int]) -> None:
+                """Input position i, of which ``taps`` have an output."""
+                for newer, older in reversed(list(itertools.pairwise(kept))):
+                    for a, b in zip(newer, older, strict=True):
+                        b.set(a.get())
+                if 0 in taps:
+                    for y, at in zip(kept[0], places, strict=True):
+                        y.set(self._read(g, (i - last.offset) * self.block + at, mask))
+                for source, line in zip(sources, sums, strict=True):
+                    for u, at in enumerate(places):
+                        x = self._read(source, i * self.block + at, mask)
+                        for t in taps:
+                            line[t].set(self._multiply_add(x, kept[t][u].get(), line[t].get()))
+
+            for t, line in enumerate(kept[: -last.offset]):  # as if position -1 had been read
+                for y, at in zip(line, places, strict=True):
+                    y.set(self._read(g, (-1 - last.offset - t) * self.block + at, mask))
+            full, behind = last.offset + last.taps - 1, last.offset + last.out
+            for i in range(full):
+                step(f.const(i, "i64"), range(i - last.offset + 1))
+            with f.loop(full, min(last.size, behind)) as position:
+                step(position, range(last.taps))
+            for i in range(behind, min(last.size, behind + last.taps - 1)):
+                step(f.const(i, "i64"), range(i - behind + 1, last.taps))
+        for n, line in zip(numbers, sums, strict=True):
+            for t, total in enumerate(line):
+                f.store(total.get(), target, (n + t) * spec.width, mask)
 
     # inside
 
