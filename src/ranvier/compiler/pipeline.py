@@ -30,8 +30,8 @@ def _checked(graph: Graph, stage: str) -> Graph:
     return graph
 
 
-def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
-    """The graph after each pass, by the pass's name."""
+def stages(graph: Graph, isa: Any, inside: bool = False) -> dict[str, Graph]:
+    """The graph after each pass, by the pass's name; ``inside``: it is the body of a loop or a branch."""
     loops: list[tuple[str, Callable[[Graph], Graph]]] = [
         ("hoist", hoist), ("residuals", residuals), ("totals", totals), ("histories", histories),
     ]  # fmt: skip
@@ -44,7 +44,7 @@ def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
         ("lower", lower),
         ("simplify again", simplify),
         ("flatten", lambda g: simplify(flatten(g))),
-        ("layout", lambda g: assign_layouts(g, lambda n: panel_width(n, isa))),
+        ("layout", lambda g: assign_layouts(g, lambda n: panel_width(n, isa), inside)),
     ]
     found = {"trace": _checked(graph, "tracing")}
     for name, run in passes:
@@ -53,8 +53,8 @@ def stages(graph: Graph, isa: Any) -> dict[str, Graph]:
     return found
 
 
-def compile_plan(graph: Graph, isa: Any, checked: bool = False) -> Plan:
-    """The plan of a graph for an instruction set."""
-    final = stages(graph, isa)["layout"]
-    steps = build(final, fuse(final), isa, checked, lambda body: compile_plan(body, isa, checked))
+def compile_plan(graph: Graph, isa: Any, checked: bool = False, inside: bool = False) -> Plan:
+    """The plan of a graph for an instruction set; ``inside``: it is the body of a loop or a branch."""
+    final = stages(graph, isa, inside)["layout"]
+    steps = build(final, fuse(final), isa, checked, lambda body: compile_plan(body, isa, checked, True))
     return make_plan(final, steps, checked)

@@ -51,16 +51,18 @@ def _matrix(v: Value) -> bool:
     return v.ndim == 2 and v.dtype.name in ("float32", "float64", "bfloat16", "bool", "int32", "int64") and v.size > 0
 
 
-def assign_layouts(graph: Graph, width: Callable[[int], int]) -> Graph:
+def assign_layouts(graph: Graph, width: Callable[[int], int], inside: bool = False) -> Graph:
     """The graph with layouts chosen and ``relayout`` nodes in place.
 
     Args:
         graph: after lowering.
         width: the panel width for a number of columns.
+        inside: it is the body of a loop or a branch. What goes in and out lies in rows, so everything does, but the
+            second factors of products: these are weights as a rule, and brought to panels in front of the loop.
     """
     nodes = graph.nodes()
     classes = _tie(graph, nodes)
-    panels = _choose(graph, nodes, classes, width)
+    panels = set() if inside else _choose(graph, nodes, classes, width)
     return _insert(graph, classes, panels, width)
 
 
