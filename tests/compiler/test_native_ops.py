@@ -23,7 +23,15 @@ from .compare import difference
 
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "bfloat16", "float32", "float64")
 FUNCTIONS = ("atan2", "cos", "erf", "exp", "expm1", "log", "log1p", "pow", "sigmoid", "sin", "tanh")
-MADE = ("scan", "cond", "while", "alias", "custom_gradient")  # the compiler's and the differentiator's own
+MADE = (
+    "scan",
+    "cond",
+    "while",
+    "project",
+    "cotangents",
+    "alias",
+    "custom_gradient",
+)  # the compiler's and the differentiator's own
 ELEMENTWISE = [n for n, op in TABLE.items() if op.family == "elementwise" and n not in (*MADE, "cast", "bitcast")]
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "vector-math.md"
 

@@ -1,8 +1,9 @@
 """Traced control flow: loops and branches whose bodies are graphs of their own.
 
 A body is traced once on symbols. What it uses from outside (tensors recorded before it, variables) is *captured*: it
-becomes an input of the body. Every output of a loop is an application of one op (``scan``, ``cond`` or ``while``) to
-the same inputs with the same record, so differentiation sees ordinary one-output ops.
+becomes an input of the body. A loop or branch is one application of an op (``scan``, ``cond`` or ``while``), whose
+value stands for all outputs together; each output is a *projection* of it. So its gradient, too, is asked for once,
+with the cotangents of all outputs that have one (see :func:`_together`).
 
 The gradient of a scan is a scan in the other direction over the carries that the first one had: each turn replays the
 body and pulls the cotangents back through it. The record lists those carries as further outputs; unless a gradient
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ranvier import autodiff, tree
+from ranvier import autodiff, dtypes, tree
 from ranvier.compiler.graph import Graph
 from ranvier.compiler.trace import Trace, build_graph, placeholder, serials
 from ranvier.errors import GradientError, ShapeError, user_line
@@ -38,8 +39,8 @@ class _Record:
 
     def __init__(self, outputs: Sequence[tuple[tuple[int, ...], Any]], inputs: Sequence[Tensor], **facts: Any):
         self.outputs, self.inputs, self._facts = list(outputs), tuple(inputs), facts
-        self._pulled: dict[Any, Any] = {}
-        self.pull: Callable[[int, Tensor], list[Tensor | None]] | None = None
+        self._pulled: dict[int, tuple[Tensor, list[Tensor | None]]] = {}
+        self.pull: Callable[[dict[int, Tensor]], list[Tensor | None]] | None = None  # from cotangents by output
         self.again: Callable[[Sequence[Tensor], Node], list[Tensor]]  # the same op on other inputs
 
     def attrs(self) -> dict[str, Any]:
@@ -49,28 +50,28 @@ class _Record:
     def apply(self, op: Op, origin: Node | None) -> list[Tensor]:
         """A symbolic tensor for each output; ``origin`` is the node that is replayed, if one is."""
         where, scope = (user_line(4), state.scope) if origin is None else (origin.where, origin.scope)
+        whole = Tensor._symbol((), dtypes.float32, Node(op, self.inputs, {"record": self}, where, scope, next(serials)))
         return [
             Tensor._symbol(
-                shape, dtype, Node(op, self.inputs, {"record": self, "index": i}, where, scope, next(serials))
+                shape, dtype, Node(PROJECT, (whole,), {"record": self, "index": i}, where, scope, next(serials))
             )
             for i, (shape, dtype) in enumerate(self.outputs)
         ]
 
-    def cotangent(self, g: Tensor, index: int, of: int) -> Tensor | None:
-        """The cotangent of input ``of`` from the cotangent of output ``index``; computed once for all inputs."""
-        key = (id(g), index)
-        if key not in self._pulled:
+    def cotangent(self, g: Tensor, of: int) -> Tensor | None:
+        """The cotangent of input ``of`` from that of all outputs together; computed once for all inputs."""
+        if id(g) not in self._pulled:
             if self.pull is None:
                 raise GradientError(
                     "while_loop: a compiled loop of unknown length cannot be differentiated backwards. "
                     "Use rv.scan with a fixed length."
                 )
-            self._pulled[key] = (g, self.pull(index, g))  # g is kept so that its id stays its own
-        return self._pulled[key][1][of]
+            self._pulled[id(g)] = (g, self.pull(_apart(g)))  # g is kept so that its id stays its own
+        return self._pulled[id(g)][1][of]
 
 
-def _infer(inputs: Sequence[Tensor], record: _Record, index: int) -> Aval:
-    return Aval(*record.outputs[index])
+def _infer(inputs: Sequence[Tensor], record: _Record, index: int = -1) -> Aval:
+    return Aval(*record.outputs[index]) if index >= 0 else Aval((), dtypes.float32)
 
 
 def _unreachable(*arrays: Any, **attrs: Any) -> Any:
@@ -84,17 +85,40 @@ class _ControlOp(Op):
         super().__init__(name, _unreachable, _infer, family="control", arity=0, doc="Made by the compiler.")
 
     def vjp_rule(self, index: int) -> Callable[..., Any]:
-        """The record pulls the cotangent of one output back to all inputs."""
+        """The record pulls the cotangents of the outputs back to all inputs."""
+        return lambda g, out, *inputs, record: record.cotangent(g, index)
 
-        def rule(
-            g: Tensor, out: Tensor, *inputs: Tensor, record: _Record, index: int, of: int = index
-        ) -> Tensor | None:
-            return record.cotangent(g, index, of)
 
-        return rule
+def _together(g: Tensor, out: Tensor, whole: Tensor, record: _Record, index: int) -> Tensor:
+    """The cotangent of one output as one of all outputs together: a symbol that only remembers it.
+
+    Differentiation adds such symbols up like any others, and :func:`_apart` reads the sum.
+    """
+    node = Node(TOGETHER, (g,), {"record": record, "index": index}, serial=next(serials))
+    return Tensor._symbol((), dtypes.float32, node)
+
+
+def _apart(g: Tensor) -> dict[int, Tensor]:
+    """The cotangent of each output that has one, from that of all outputs together."""
+    found: dict[int, Tensor] = {}
+    stack = [g]
+    while stack:
+        node = stack.pop()._node
+        assert node is not None
+        if node.op is TOGETHER:
+            index, part = node.attrs["index"], node.inputs[0]
+            found[index] = found[index] + part if index in found else part
+        else:
+            stack.extend(reversed(node.inputs))  # a sum
+    return found
 
 
 SCAN, COND, WHILE = (_ControlOp(name) for name in ("scan", "cond", "while"))
+PROJECT = Op("project", _unreachable, _infer, (_together,), family="control", doc="Made by the compiler.")
+TOGETHER = Op(
+    "cotangents", _unreachable, _infer, family="control", no_gradient="it is gone before anything is differentiated",
+    doc="Made by the differentiator.",
+)  # fmt: skip
 
 
 # -- bodies -------------------------------------------------------------------------------------------------------
@@ -138,22 +162,25 @@ def _replay(outputs: Sequence[Tensor], made: dict[int, Tensor]) -> list[Tensor]:
     stack = list(outputs)
     while stack:
         t = stack[-1]
-        node = t._node
+        node: Any = t._node
         if id(t) in made or t._data is not None or node is None or node.op is None:
             made.setdefault(id(t), t)
             stack.pop()
             continue
+        output = node.op is PROJECT
+        if output:
+            node = node.inputs[0]._node
         missing = [i for i in node.inputs if id(i) not in made]
         if missing:
             stack.extend(missing)
             continue
         stack.pop()
         inputs = tuple(made[id(i)] for i in node.inputs)
-        if isinstance(node.op, _ControlOp):
+        if output:
             record = node.attrs["record"]
             if id(record) not in records:
                 records[id(record)] = record.again(inputs, node)
-            made[id(t)] = records[id(record)][node.attrs["index"]]
+            made[id(t)] = records[id(record)][t._node.attrs["index"]]  # type: ignore[union-attr]
             continue
         attrs = {**node.attrs, "rule": _moved_rule(node.attrs["rule"], made)} if "rule" in node.attrs else node.attrs
         again = Node(node.op, inputs, attrs, node.where, node.scope, next(serials))
@@ -248,8 +275,8 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> Tensor:
 
 def _scan_gradient(
     body: _Body, record: _Record, made: list[Tensor], n: int, turns: int, reverse: bool
-) -> Callable[[int, Tensor], list[Tensor | None]]:
-    """The function that pulls the cotangent of one output back to all inputs by a scan the other way."""
+) -> Callable[[dict[int, Tensor]], list[Tensor | None]]:
+    """The function that pulls the cotangents of the outputs back to all inputs by a scan the other way."""
     inputs, slices, ys = record.inputs, len(body.symbols) - n, len(body.outputs) - n
     outside = inputs[n + slices :]
     floating = [i for i, t in enumerate(inputs) if t.dtype.is_float]
@@ -257,27 +284,26 @@ def _scan_gradient(
     sliced = [i for i in floating if n <= i < n + slices]
     constant = [i for i in floating if i >= n + slices]
 
-    def pull(index: int, g: Tensor) -> list[Tensor | None]:
-        if index >= n + ys:
-            return _pull_entry_carry(index - n - ys, g)
+    def pull(gs: dict[int, Tensor]) -> list[Tensor | None]:
+        """The carries on entry are asked for by a second differentiation only."""
+        found = [pull_outputs({i: g for i, g in gs.items() if i < n + ys})] if min(gs) < n + ys else []
+        found += [pull_entry_carry(i - n - ys, g) for i, g in gs.items() if i >= n + ys]
+        return [_total([f for f in column if f is not None]) for column in zip(*found, strict=True)]
+
+    def pull_outputs(gs: dict[int, Tensor]) -> list[Tensor | None]:
         states = made[n + ys :]
-        first = [g if i == index else _zeros(inputs[i].shape, inputs[i].dtype) for i in carried]
+        first = [gs[i] if i in gs else _zeros(inputs[i].shape, inputs[i].dtype) for i in carried]
         totals = [_zeros(inputs[i].shape, inputs[i].dtype) for i in constant]
+        stacked = [i for i in gs if i >= n]
 
         def back(carry: Any, slice_: Any) -> Any:
             cotangents, sums = carry
-            here, gy = slice_
+            here, gys = slice_
             beyond = _own(outside)
             outputs = body.replay(here, beyond)
-            seeds, wrt = [], [here[i] for i in carried + sliced] + [beyond[i - n - slices] for i in constant]
-            chosen = []
-            for i, c in zip(carried, cotangents, strict=True):
-                chosen.append(outputs[i])
-                seeds.append(c)
-            if gy is not None:
-                chosen.append(outputs[index])
-                seeds.append(gy)
-            found = autodiff.gradients(chosen, wrt, seeds, create_graph=True)
+            wrt = [here[i] for i in carried + sliced] + [beyond[i - n - slices] for i in constant]
+            chosen = [outputs[i] for i in carried + stacked]
+            found = autodiff.gradients(chosen, wrt, [*cotangents, *gys], create_graph=True)
             found = [f if f is not None else _zeros(t.shape, t.dtype) for f, t in zip(found, wrt, strict=True)]
             after = len(carried) + len(sliced)
             new_sums = [s + f for s, f in zip(sums, found[after:], strict=True)]
@@ -285,17 +311,15 @@ def _scan_gradient(
 
         per_turn = [*states, *inputs[n : n + slices]]
         (left, sums), slopes = state.trace.scan(
-            back, (first, totals), (per_turn, g if index >= n else None), turns, not reverse
+            back, (first, totals), (per_turn, [gs[i] for i in stacked]), turns, not reverse
         )
         result: list[Tensor | None] = [None] * len(inputs)
         for i, value in zip([*carried, *sliced, *constant], [*left, *slopes, *sums], strict=True):
             result[i] = value
         return result
 
-    def _pull_entry_carry(which: int, g: Tensor) -> list[Tensor | None]:
-        """Cotangents of the carries on entry, as a second differentiation asks for them: those of a scan that
-        returns them as ordinary outputs.
-        """
+    def pull_entry_carry(which: int, g: Tensor) -> list[Tensor | None]:
+        """As of a scan that returns the carry on entry as an ordinary output."""
         own = _own(inputs)
 
         def with_entry(carry: Any, x: Any) -> Any:
@@ -306,6 +330,13 @@ def _scan_gradient(
         return autodiff.gradients([outputs[-1]], own, [g], create_graph=True)
 
     return pull
+
+
+def _total(terms: Sequence[Tensor]) -> Tensor | None:
+    total = None
+    for t in terms:
+        total = t if total is None else total + t
+    return total
 
 
 # -- cond ---------------------------------------------------------------------------------------------------------
@@ -344,18 +375,18 @@ def _cond(branches: Sequence[_Body], inputs: Sequence[Tensor], origin: Node | No
     operands, outside = inputs[1 : 1 + len(yes.symbols)], inputs[1 + len(yes.symbols) :]
     floating = [i for i, t in enumerate(inputs) if t.dtype.is_float]
 
-    def pull(index: int, g: Tensor) -> list[Tensor | None]:
+    def pull(gs: dict[int, Tensor]) -> list[Tensor | None]:
         def side(body: _Body) -> Any:
-            def back(g: Tensor, *values: Tensor) -> list[Tensor]:
+            def back(seeds: list[Tensor], *values: Tensor) -> list[Tensor]:
                 beyond = _own(outside)
                 chosen = [[*values, *beyond][i - 1] for i in floating]
-                output = body.replay(values, beyond)[index]
-                found = autodiff.gradients([output], chosen, [g], create_graph=True)
+                outputs = body.replay(values, beyond)
+                found = autodiff.gradients([outputs[i] for i in gs], chosen, seeds, create_graph=True)
                 return [f if f is not None else _zeros(t.shape, t.dtype) for f, t in zip(found, chosen, strict=True)]
 
             return back
 
-        slopes = cond(state.trace, inputs[0], side(yes), side(no), (g, *operands))
+        slopes = cond(state.trace, inputs[0], side(yes), side(no), (list(gs.values()), *operands))
         result: list[Tensor | None] = [None] * len(inputs)
         for i, value in zip(floating, slopes, strict=True):
             result[i] = value

@@ -120,7 +120,6 @@ def build_graph(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
     keep: list[Tensor] = []
     for t in inputs:
         made[id(t)] = Value("input", (), dict(t._node.attrs), t.shape, t.dtype)  # type: ignore[union-attr]
-    bundles: dict[int, Value] = {}
     stack = list(outputs)
     while stack:
         t = stack[-1]
@@ -141,8 +140,8 @@ def build_graph(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
         if missing:
             stack.extend(missing)
             continue
-        if node.op.name in _CONTROL:
-            made[id(t)] = _project(t, [made[id(i)] for i in node.inputs], bundles)
+        if node.op.family == "control":
+            made[id(t)] = _control_value(t, [made[id(i)] for i in node.inputs])
             continue
         made[id(t)] = Value(
             node.op.name, [made[id(i)] for i in node.inputs], node.attrs, t.shape, t.dtype, node.where, node.scope
@@ -150,15 +149,8 @@ def build_graph(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
     return Graph([made[id(t)] for t in inputs], [made[id(t)] for t in outputs])
 
 
-_CONTROL = frozenset({"scan", "cond", "while"})
-
-
-def _project(t: Tensor, inputs: Sequence[Value], bundles: dict[int, Value]) -> Value:
-    """One output of a control op. All outputs of one loop or branch share a node, the bundle."""
-    node = t._node
-    record = node.attrs["record"]  # type: ignore[union-attr]
-    bundle = bundles.get(id(record))
-    if bundle is None:
-        bundle = Value(node.op.name, inputs, record.attrs(), (), t.dtype, node.where, node.scope)  # type: ignore[union-attr]
-        bundles[id(record)] = bundle
-    return Value("project", [bundle], {"index": node.attrs["index"]}, t.shape, t.dtype, node.where, node.scope)  # type: ignore[union-attr]
+def _control_value(t: Tensor, inputs: Sequence[Value]) -> Value:
+    """A loop or branch (all its outputs together), or one of its outputs."""
+    node: Any = t._node
+    attrs = {"index": node.attrs["index"]} if "index" in node.attrs else node.attrs["record"].attrs()
+    return Value(node.op.name, inputs, attrs, t.shape, t.dtype, node.where, node.scope)
