@@ -137,13 +137,13 @@ class Graph:
             elif id(v) not in seen:
                 seen.add(id(v))
                 stack.append((v, True))
-                stack.extend((i, False) for i in reversed(v.inputs) if id(i) not in seen)
+                stack.extend([(i, False) for i in reversed(v.inputs) if id(i) not in seen])
         return order
 
-    def rewrite(self, rule: Any) -> Graph:
-        """A new graph with ``rule(value, new inputs) -> Value`` applied to each node in order."""
+    def rewrite(self, rule: Any, nodes: Sequence[Value] | None = None) -> Graph:
+        """A new graph with ``rule(value, new inputs) -> Value`` applied to each node in order (``nodes``, if known)."""
         made: dict[int, Value] = {}
-        for v in self.nodes():
+        for v in self.nodes() if nodes is None else nodes:
             made[id(v)] = rule(v, [made[id(i)] for i in v.inputs])
         return Graph(
             [made[id(v)] for v in self.inputs], [made[id(v)] for v in self.outputs], self.variables, self.updates
@@ -152,7 +152,7 @@ class Graph:
 
 def with_inputs(v: Value, inputs: Sequence[Value]) -> Value:
     """``v`` itself if its inputs are unchanged, else a copy that reads ``inputs``."""
-    if all(a is b for a, b in zip(v.inputs, inputs, strict=True)):
+    if all([a is b for a, b in zip(v.inputs, inputs, strict=True)]):
         return v
     copy = v.like(v.op, inputs, v.attrs)
     copy.layout = v.layout

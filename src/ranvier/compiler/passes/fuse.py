@@ -231,14 +231,21 @@ class _Fuser:
 
     def _join_neighbours(self) -> None:
         """Put groups together with the groups they read from, then with those that read the same matrix."""
+        refused: dict[tuple[int, int], tuple[Group, Group]] = {}  # holds the groups, so that their ids stay theirs
         for pairs in (self._readers, self._siblings):
             again = True
             while again:
                 again = False
+                alive = set(self.groups)
                 for g, h in pairs():
-                    if g in self.groups and h in self.groups and self._independent(g, h):
+                    if g not in alive or h not in alive or (id(g), id(h)) in refused:
+                        continue
+                    if self._independent(g, h):
                         joined = self._joined(g, h)
-                        if joined is not None:
+                        if joined is None:
+                            refused[id(g), id(h)] = g, h
+                        else:
+                            alive = (alive - {g, h}) | {joined}
                             self._replace(g, h, joined)
                             again = True
         self.groups = _sorted(self.groups)

@@ -23,17 +23,18 @@ _IDENTITIES = frozenset({"alias", "stop_gradient"})
 
 def simplify(graph: Graph) -> Graph:
     """The graph with laws applied, constants folded and equal nodes merged, until nothing changes."""
+    nodes = graph.nodes()
     while True:
-        before = len(graph.nodes())
-        pool: dict[Any, Value] = {}
+        before, pool = len(nodes), _Pool()
 
-        def rule(v: Value, inputs: list[Value], pool: dict[Any, Value] = pool) -> Value:
+        def rule(v: Value, inputs: list[Value], pool: _Pool = pool) -> Value:
             made = _law(with_inputs(v, inputs))
-            made = with_inputs(made, [_merge(i, pool) for i in made.inputs])  # a law may have made inputs too
-            return _merge(made, pool)
+            made = with_inputs(made, [pool.merge(i) for i in made.inputs])  # a law may have made inputs too
+            return pool.merge(made)
 
-        graph = graph.rewrite(rule)
-        if len(graph.nodes()) == before:
+        graph = graph.rewrite(rule, nodes)
+        nodes = graph.nodes()
+        if len(nodes) == before:
             return graph
 
 
@@ -63,13 +64,25 @@ def _key(v: Value) -> Any:
         v.op,
         v.dtype.name,
         v.shape,
-        tuple(id(i) for i in v.inputs),
-        tuple(sorted((k, repr(x)) for k, x in v.attrs.items())),
+        tuple([id(i) for i in v.inputs]),
+        tuple(sorted([(k, repr(x)) for k, x in v.attrs.items()])) if v.attrs else (),
     )
 
 
-def _merge(v: Value, pool: dict[Any, Value]) -> Value:
-    return pool.setdefault(_key(v), v)
+class _Pool:
+    """The nodes of a graph under construction, each kept once."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[Any, Value] = {}
+        self.known: dict[int, Value] = {}
+
+    def merge(self, v: Value) -> Value:
+        """The node equal to ``v`` that was there first."""
+        if id(v) in self.known:
+            return v
+        kept = self.by_key.setdefault(_key(v), v)
+        self.known[id(kept)] = kept
+        return kept
 
 
 def _fold(v: Value) -> Value | None:
