@@ -28,46 +28,82 @@ def array(x: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else x)
 
 
-def keras_gradients(layer: Any, x: np.ndarray, cotangent: Any, **options: Any) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Output of a Keras layer, and the gradients of ``sum(output * cotangent)`` by input and trainable weights."""
-    layer(x, **options)  # builds it
+def called(layer: Any, x: Any, options: dict[str, Any]) -> Any:
+    """The layer called on an array, on a list of them, or (a tuple) on several arguments."""
+    return layer(*x, **options) if isinstance(x, tuple) else layer(x, **options)
+
+
+def parts(x: Any) -> list[Any]:
+    """The arrays that a layer is called on."""
+    return list(x) if isinstance(x, list | tuple) else [x]
+
+
+def rebuilt(x: Any, leaves: Sequence[Any]) -> Any:
+    """Other arrays in the form of ``x``."""
+    return type(x)(leaves) if isinstance(x, list | tuple) else leaves[0]
+
+
+def keras_gradients(layer: Any, x: Any, cotangent: Any, **options: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Output of a Keras layer, and the gradients of ``sum(output * cotangent)`` by inputs and trainable weights."""
+    called(layer, x, options)  # builds it
+    floats = [p.dtype.kind == "f" for p in parts(x)]
     if keras.backend.backend() == "torch":
         import torch
 
-        source = torch.tensor(x, requires_grad=True)
-        y = layer(source, **options)
-        wanted = [source, *(v.value for v in layer.trainable_variables)]
-        return array(y), [array(g) for g in torch.autograd.grad(y, wanted, torch.tensor(cotangent(array(y))))]
+        sources = [torch.tensor(p, requires_grad=f) for p, f in zip(parts(x), floats, strict=True)]
+        y = called(layer, rebuilt(x, sources), options)
+        wanted = [s for s, f in zip(sources, floats, strict=True) if f]
+        wanted += [v.value for v in layer.trainable_variables]
+        found = torch.autograd.grad(y, wanted, torch.tensor(cotangent(array(y)))) if wanted else ()
+        return array(y), [array(g) for g in found]
     import jax
 
-    def call(source: Any, weights: Any) -> Any:
-        return layer.stateless_call(weights, [v.value for v in layer.non_trainable_variables], source, **options)[0]
+    def call(sources: Any, weights: Any) -> Any:
+        rest = iter(sources)
+        leaves = [next(rest) if f else p for p, f in zip(parts(x), floats, strict=True)]
+        inputs = rebuilt(x, leaves)
+        state = [v.value for v in layer.non_trainable_variables]
+        return layer.stateless_call(weights, state, *(inputs if isinstance(x, tuple) else [inputs]), **options)[0]
 
-    y, back = jax.vjp(call, x, [v.value for v in layer.trainable_variables])
-    source, weights = back(cotangent(np.asarray(y)))
-    return np.asarray(y), [np.asarray(source), *map(np.asarray, weights)]
+    sources = [p for p, f in zip(parts(x), floats, strict=True) if f]
+    y, back = jax.vjp(call, sources, [v.value for v in layer.trainable_variables])
+    given, weights = back(cotangent(np.asarray(y)))
+    return np.asarray(y), [*map(np.asarray, given), *map(np.asarray, weights)]
 
 
-def own_gradients(layer: Any, x: np.ndarray, cotangent: Any, **options: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+def own_gradients(layer: Any, x: Any, cotangent: Any, **options: Any) -> tuple[np.ndarray, list[np.ndarray]]:
     """The same of a layer of ours."""
-    source = rv.Variable(x)
-    y = layer(x, **options).numpy()
-    loss = rv.value_and_grad(
-        lambda: rv.sum(layer(source.value, **options) * cotangent(y)), wrt=[source, *layer.trainable_weights]
-    )
-    return y, [np.asarray(g) for g in loss()[1]]
+    y = called(layer, x, options).numpy()
+    leaves = [rv.Variable(p) if p.dtype.kind == "f" else p for p in parts(x)]
+    sources = [s for s in leaves if isinstance(s, rv.Variable)]
+
+    def loss() -> Any:
+        values = [s.value if isinstance(s, rv.Variable) else s for s in leaves]
+        return rv.sum(called(layer, rebuilt(x, values), options) * cotangent(y))
+
+    wanted = [*sources, *layer.trainable_weights]
+    return y, [np.asarray(g) for g in rv.value_and_grad(loss, wrt=wanted)()[1]] if wanted else []
 
 
 def compare(
-    ours: Any, theirs: Any, x: np.ndarray, rng: np.random.Generator, tolerances: Sequence[float] | float, **options: Any
+    ours: Any,
+    theirs: Any,
+    x: Any,
+    rng: np.random.Generator,
+    tolerances: Sequence[float] | float,
+    *,
+    least: float = 0.0,
+    **options: Any,
 ) -> None:
     """Output and gradients of two layers, ours with the weights of Keras.
 
     The greatest difference may be ``tolerance`` times the greatest number: one tolerance for all, or one each for
-    output, input gradient and weight gradients.
+    output, input gradients and weight gradients (the last one standing for those that follow). The input is an array,
+    a list of arrays, or a tuple: arguments one after another. ``least`` is what the greatest number is taken for if it
+    is smaller: a gradient that is 0 by the mathematics is rounding on both sides.
     """
-    theirs(x, **options)
-    ours(x, **options)
+    called(theirs, x, options)
+    called(ours, x, options)
     assert [w.shape for w in ours.get_weights()] == [w.shape for w in theirs.get_weights()]
     ours.set_weights(theirs.get_weights())
     factors: dict[tuple[int, ...], np.ndarray] = {}
@@ -79,8 +115,10 @@ def compare(
     expected, wanted = keras_gradients(theirs, x, cotangent, **options)
     bounds = [tolerances] * (len(wanted) + 1) if isinstance(tolerances, float) else list(tolerances)
     bounds += [bounds[-1]] * (len(wanted) + 1 - len(bounds))
-    names = ["output", "input gradient", *(f"gradient of {v.path}" for v in theirs.trainable_variables)]
+    inputs = [f"gradient of input {i}" for i, p in enumerate(parts(x)) if p.dtype.kind == "f"]
+    names = ["output", *inputs, *(f"gradient of {v.path}" for v in theirs.trainable_variables)]
     for name, got, want, bound in zip(names, [y, *gradients], [expected, *wanted], bounds, strict=True):
         assert got.shape == want.shape, (name, got.shape, want.shape)
         worst = float(np.abs(got - want).max(initial=0))
-        assert worst <= bound * float(np.abs(want).max(initial=0)), (name, worst, float(np.abs(want).max(initial=0)))
+        size = max(float(np.abs(want).max(initial=0)), least)
+        assert worst <= bound * size, (name, worst, size)

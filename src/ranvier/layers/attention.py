@@ -63,7 +63,8 @@ class _Attention(Layer):
         return_attention_scores: bool = False,
         use_causal_mask: bool = False,
     ) -> Any:
-        query, value, key = self._parts([x.shape for x in inputs] if isinstance(inputs, list | tuple) else None, inputs)
+        shapes = [x.shape for x in inputs] if isinstance(inputs, list | tuple) else inputs.shape
+        query, value, key = self._parts(shapes, inputs)
         seen, shown = self._masks(mask, query, value)
         allowed = None if shown is None else s.expand_dims(shown, -2)
         if use_causal_mask:
@@ -81,8 +82,13 @@ class _Attention(Layer):
     def _parts(self, shapes: Any, inputs: Any = None) -> Any:
         """The three inputs (or shapes), the value serving as key where there is none; an error if they do not fit."""
         who = self._who()
-        if shapes is None or len(shapes) not in (2, 3):
-            raise ShapeError(f"{who}: expected [query, value] or [query, value, key], got {_kind(inputs, shapes)}.")
+        listed = shapes is not None and all(isinstance(shape, tuple | list) for shape in shapes)
+        if not listed or len(shapes) not in (2, 3):
+            given = f"a list of {len(shapes)}" if listed else "something else"
+            raise ShapeError(
+                f"{who}: expected [query, value] or [query, value, key], got {given} (shapes {shapes}). Call it as "
+                "layer([query, value])."
+            )
         query, value, key = [*map(tuple, shapes), tuple(shapes[1])][:3]
         if min(len(query), len(value), len(key)) < 2 or value[:-1] != key[:-1]:
             raise ShapeError(
@@ -123,10 +129,6 @@ class _Attention(Layer):
             mask: their masks.
         """
         return None if mask is None else mask[0]
-
-
-def _kind(inputs: Any, shapes: Any) -> str:
-    return f"a list of {len(shapes)}" if shapes is not None else describe(inputs)
 
 
 def _softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:

@@ -275,13 +275,12 @@ class Concatenate(_Merge):
         if not -rank <= self.axis < rank or self.axis % rank == 0:
             raise ShapeError(f"{self._who()}: axis {self.axis} does not fit inputs of shape {shapes[0]}.")
         at = self.axis % rank
-        rest = [shape[:at] + shape[at + 1 :] for shape in shapes]
-        differ = any(
-            a is not None and b is not None and a != b
-            for other in rest
-            for a, b in zip(rest[0], other, strict=len(other) == len(rest[0]))
+        fine = all(len(shape) == rank for shape in shapes) and all(
+            len({n for n in sizes if n is not None}) <= 1
+            for axis, sizes in enumerate(zip(*shapes, strict=True))
+            if axis != at
         )
-        if differ or len(set(map(len, rest))) > 1:
+        if not fine:
             raise ShapeError(
                 f"{self._who()}: inputs of shapes {', '.join(map(str, shapes))} may differ on axis {self.axis} only."
             )

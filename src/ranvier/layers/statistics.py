@@ -32,11 +32,11 @@ def moments(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, T
     ``x`` gives both. Neither depends on the shift, which is therefore a constant to differentiation.
 
     The error: rounding of the two terms of the variance is at most ``c * eps * sum(d*d)/n``, that is relative to the
-    variance ``c * eps * (1 + k*k)``, where the shift lies k standard deviations from the mean and c grows as the
-    logarithm of n (sums are pairwise). The shift is an element of the data itself, so k is of the order of 1 however
-    large the mean is (with ``shift = 0``, the well-known ``E[x*x] - E[x]**2``, k is mean / std and for a mean of 1e4
-    standard deviations nothing of float32 is left); only for an element that is an outlier, which of n elements can be
-    no more than ``sqrt(n - 1)`` standard deviations out, digits are lost.
+    variance ``c * eps * (1 + k*k)``, where the shift lies k standard deviations from the mean, and c is the growth of
+    rounding in a sum of n numbers (at most n, usually about its root, or its logarithm if summed in a tree). The shift
+    is an element of the data itself, so k is of the order of 1 however large the mean is; with ``shift = 0``, the
+    well-known ``E[x*x] - E[x]**2``, k is mean / std, and at 1e4 standard deviations nothing of float32 is left. Digits
+    are lost only if that element is an outlier, which of n elements can be no more than ``sqrt(n - 1)`` deviations out.
 
     Args:
         x: a floating tensor.
