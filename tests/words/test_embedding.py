@@ -52,8 +52,8 @@ def test_floats_lose_their_fraction_and_booleans_count() -> None:
     assert np.array_equal(layer(np.array([[0.9, 3.0, 6.5, -0.5]])).numpy()[0], table[[0, 3, 6, 0]])
     assert np.array_equal(jit(layer)(np.array([[0.9, 3.0, 6.5]])).numpy()[0], table[[0, 3, 6]])
     assert np.array_equal(layer(np.array([True, False])).numpy(), table[[1, 0]])
-    coarse = layers.Embedding(1000, 2, dtype="bfloat16", weights=np.arange(2000.0).reshape(1000, 2))
-    assert coarse(np.array([257.0, 258.0])).numpy()[:, 0].tolist() == [514.0, 516.0]  # not rounded to 8 bits
+    coarse = layers.Embedding(1000, 1, dtype="bfloat16", weights=(np.arange(1000)[:, None] == 257) * 1.0)
+    assert coarse(np.array([256.0, 257.0, 258.0])).numpy().ravel().tolist() == [0.0, 1.0, 0.0]  # 257 has 9 bits
 
 
 def test_masks(rng: np.random.Generator) -> None:

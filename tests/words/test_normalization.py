@@ -98,7 +98,7 @@ def test_digits_survive_a_large_mean(mean: float, compiled: bool, rng: np.random
     layer = layers.BatchNormalization(momentum=0.0, epsilon=0.0)
     y = (jit(lambda t: layer(t, training=True)) if compiled else lambda t: layer(t, training=True))(x).numpy()
     wide = x.astype(np.float64)
-    # 1 + k*k of the bound in `moments`: the shift is a standard normal draw, |k| < 6; sums of 500 add log2(500) roundings
+    # 1 + k*k of the bound in `moments`: the shift is a standard normal draw, |k| < 6; 10 for the sums of 500
     bound = 10 * EPS * (1 + 36)
     assert np.allclose(layer.moving_variance.numpy(), wide.var(0), rtol=bound)
     assert np.allclose(layer.moving_mean.numpy(), wide.mean(0), rtol=4 * EPS, atol=bound)
@@ -108,7 +108,7 @@ def test_digits_survive_a_large_mean(mean: float, compiled: bool, rng: np.random
 def test_variance_is_never_negative() -> None:
     x = np.full((1000, 2), 0.1, np.float32)
     x[0] = [7.3, 0.1]  # the shift is the outlier
-    d, shift, mean, variance = moments(rv.tensor(x), (0,))
+    _, shift, mean, variance = moments(rv.tensor(x), (0,))
     assert (variance.numpy() >= 0).all()
     assert variance.numpy()[0, 1] == 0
     # the outlier is sqrt(n - 1) deviations out, so 1 + k*k = n, and summed one after another c = n
@@ -273,7 +273,7 @@ def test_a_step_that_is_not_finite_leaves_the_statistics(rng: np.random.Generato
 
 
 ERRORS: list[tuple[Any, type[Exception], str]] = [
-    (lambda: layers.BatchNormalization(axis=0), ArgumentError, r"BatchNormalization: expected axis .* not 0 \(the batch"),
+    (lambda: layers.BatchNormalization(axis=0), ArgumentError, r"BatchNormalization: expected axis .* not 0 \(the"),
     (lambda: layers.BatchNormalization(axis=[1]), ArgumentError, "BatchNormalization: expected axis"),
     (lambda: layers.BatchNormalization(momentum=1.5), ArgumentError, "expected momentum .* at most 1, got 1.5"),
     (lambda: layers.BatchNormalization(epsilon=-1), ArgumentError, "expected epsilon .* at least 0, got -1"),
@@ -282,8 +282,8 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
         lambda: layers.BatchNormalization(axis=3, name="b")(rv.ones((2, 3))), ShapeError,
         r"BatchNormalization 'b': expected an input with an axis 3 besides the batch, got shape \(None, 3\)",
     ),
-    (lambda: layers.BatchNormalization()(rv.ones(3)), ShapeError, "expected an input with an axis -1 besides the batch"),
-    (lambda: layers.BatchNormalization()(rv.ones((3, 0))), ShapeError, "expected a known size of at least 1 on axis -1"),
+    (lambda: layers.BatchNormalization()(rv.ones(3)), ShapeError, "expected an input with an axis -1 besides the"),
+    (lambda: layers.BatchNormalization()(rv.ones((3, 0))), ShapeError, "expected a known size of at least 1 on"),
     (
         lambda: layers.BatchNormalization(name="b")(rv.ones((0, 3)), training=True), ShapeError,
         r"BatchNormalization 'b': a training step needs at least one sample, got shape \(0, 3\)",
@@ -300,8 +300,8 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
         "LayerNormalization 'l': axis 0 does not fit an input with 2 axes; the first is the batch",
     ),
     (lambda: layers.LayerNormalization(axis=[1, -1])(rv.ones((2, 3))), ShapeError, r"axis \[1, -1\] does not fit"),
-    (lambda: layers.LayerNormalization().build((None, None)), ShapeError, "expected a known size of at least 1 on axis"),
-    (lambda: layers.GroupNormalization(groups=0), ArgumentError, "expected groups to be an integer of at least 1, or -1"),
+    (lambda: layers.LayerNormalization().build((None, None)), ShapeError, "expected a known size of at least 1 on"),
+    (lambda: layers.GroupNormalization(groups=0), ArgumentError, "expected groups to be an integer of at least"),
     (lambda: layers.GroupNormalization(groups=2.0), ArgumentError, "expected groups"),
     (lambda: layers.GroupNormalization(2, axis=[1]), ArgumentError, "expected axis to be one integer"),
     (
