@@ -385,6 +385,33 @@ def test_weights_to_start_with(rng: np.random.Generator) -> None:
     assert (again.forward_layer.name[:8], again.backward_layer.name[:9]) == ("forward_", "backward_")
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: layers.LSTM(2, **o),
+        lambda **o: layers.RNN([layers.GRUCell(2), layers.LSTMCell(2)], **o),
+        lambda **o: layers.Bidirectional(layers.GRU(2), **o),
+        lambda **o: layers.TimeDistributed(layers.Dense(2), **o),
+    ],
+)
+def test_frozen_inside_too(make: Any) -> None:
+    layer = make(trainable=False)
+    layer(X)
+    assert layer.trainable_weights == []
+    layer.trainable = True
+    assert len(layer.trainable_weights) == len(layer.weights) > 0
+
+
+def test_gradients_of_gradients(rng: np.random.Generator) -> None:
+    """Through the compiled loop and the eager one."""
+    layer = built(layers.LSTM(3, return_sequences=True, dtype="float64"), X, rng)
+    x = rng.normal(size=(2, 4, 2))
+    slope = rv.grad(lambda t: rv.sum(layer(t) ** 2))
+    curved = rv.grad(lambda t: rv.sum(slope(t) ** 2))
+    rv.check_gradients(lambda t: rv.sum(slope(t) ** 2), x)
+    assert np.allclose(rv.jit(curved)(x), curved(rv.tensor(x)), atol=1e-12)
+
+
 def test_the_program_of_the_notes(rng: np.random.Generator) -> None:
     seq_length, feature_dim, output_dim = 5, 3, 2
     train_sequences = rng.normal(size=(40, seq_length, feature_dim))
@@ -433,7 +460,10 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: layers.GRU(2, dropout=1), ArgumentError, "GRUCell: expected dropout .* of at least 0 and below 1, got 1"),
     (lambda: layers.GRU(2, recurrent_dropout=-1), ArgumentError, "GRUCell: expected recurrent_dropout .* got -1"),
     (lambda: layers.LSTM(2, unit=3), ArgumentError, "LSTM: unknown argument 'unit'. Known: units, activation"),
-    (lambda: layers.LSTM(2, name="l")(np.ones((3, 5))), ShapeError, r"LSTM 'l': expected input of shape \(batch, time"),
+    (
+        lambda: layers.LSTM(2, name="l")(np.ones((3, 5))), ShapeError,
+        r"LSTM 'l': expected input of shape \(batch, time, features\), got \(None, 5\).*return_sequences=True",
+    ),
     (lambda: layers.LSTM(2, name="l")(np.ones((3, 0, 2))), ShapeError, r"LSTM 'l': expected sequences of at least one"),
     (lambda: layers.LSTM(2, name="l")(np.ones((3, 5, 0))), ShapeError, r"LSTM 'l': expected input of shape"),
     (

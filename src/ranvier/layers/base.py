@@ -349,6 +349,11 @@ class Layer(Configurable):
             for weight, meant in layer._own:
                 weight.trainable = bool(value) and meant
 
+    def _freeze_inside(self) -> None:
+        """For wrappers, at the end of ``__init__``: ``trainable=False`` holds for the layers inside too."""
+        if not self._trainable:
+            self.trainable = False
+
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights as NumPy arrays, in the order of :attr:`weights`."""
         return [v.numpy() for v in self.weights]

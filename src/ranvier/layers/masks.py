@@ -109,6 +109,9 @@ def attach(outputs: Any, masks: Any, inputs: Sequence[Tensor]) -> Any:
     return outputs
 
 
+_warned: dict[str, Any] = {}  # what was said already: a network is traced more than once
+
+
 class MaskArguments(NamedTuple):
     """Which arguments of a ``call`` are masks: ``mask`` of the first argument, ``value_mask`` of ``value``, ...
 
@@ -161,4 +164,4 @@ def warn_of_loss(who: str) -> None:
         f"{who}: the input has a mask (some time steps do not count), but this layer does not support masking: the "
         "layers after it will not see the mask. Reduce the sequence with a layer that does, or set supports_masking."
     )
-    warnings.warn_explicit(message, UserWarning, file, line)
+    warnings.warn_explicit(message, UserWarning, file, line, registry=_warned)

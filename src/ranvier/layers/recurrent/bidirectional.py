@@ -83,6 +83,7 @@ class Bidirectional(Layer):
                 direction.zero_output_for_mask = direction.return_sequences
         self._first_weights = None if weights is None else _Arrays(weights)
         self.mixes_samples = getattr(pattern, "stateful", False)
+        self._freeze_inside()
 
     def _check_pair(self) -> None:
         ahead, back = self.forward_layer, self.backward_layer

@@ -98,6 +98,7 @@ class RNN(Layer):
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.mixes_samples = self.stateful  # rows of a batch are sequences that go on: none may be made up or left out
         self._held = _Held()
+        self._freeze_inside()
 
     # -- shapes ---------------------------------------------------------------------------------------------------
 
@@ -110,8 +111,12 @@ class RNN(Layer):
     def build(self, input_shape: Any) -> None:
         if len(input_shape) < 3 or None in input_shape[2:] or 0 in input_shape[2:]:
             raise ShapeError(
-                f"{self._who()}: expected input of shape (batch, time, features), got {tuple(input_shape)}. For one "
-                "feature use x[..., None]."
+                f"{self._who()}: expected input of shape (batch, time, features), got {tuple(input_shape)}. "
+                + (
+                    "A recurrent layer before this one needs return_sequences=True; for one feature use x[..., None]."
+                    if len(input_shape) == 2
+                    else "All sizes behind the time must be known."
+                )
             )
         if isinstance(self.cell, Layer):
             self.cell.build((input_shape[0], *input_shape[2:]))

@@ -100,6 +100,7 @@ class StackedRNNCells(Layer):
         if not isinstance(cells, list | tuple) or not cells:
             raise ArgumentError(f"StackedRNNCells: expected a list of cells, got {describe(cells)}.")
         self.cells = [checked_cell("StackedRNNCells", cell) for cell in cells]
+        self._freeze_inside()
 
     @property
     def state_size(self) -> list[Any]:

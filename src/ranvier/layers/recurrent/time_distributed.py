@@ -46,6 +46,7 @@ class TimeDistributed(Layer):
         if not isinstance(found, Layer):
             raise ArgumentError(f"TimeDistributed: expected a layer, got {describe(layer)}.")
         self.layer = found
+        self._freeze_inside()
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) < 3:
