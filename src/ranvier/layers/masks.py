@@ -109,7 +109,9 @@ def attach(outputs: Any, masks: Any, inputs: Sequence[Tensor]) -> Any:
     return outputs
 
 
-_warned: dict[str, Any] = {}  # what was said already: a network is traced more than once
+_warned: dict[
+    str | tuple[str, type[Warning], int], int
+] = {}  # what was said already: a network is traced more than once
 
 
 class MaskArguments(NamedTuple):
