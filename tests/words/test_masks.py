@@ -251,3 +251,35 @@ def test_gradients_do_not_see_masked_targets(rng: np.random.Generator) -> None:
         model.fit(x, target, epochs=2, verbose=0)
         weights.append(model.get_weights()[0])
     assert np.array_equal(*weights)
+
+
+def test_a_model_of_ones_own_carries_masks(rng: np.random.Generator) -> None:
+    """From the number 0 through an embedding and recurrent layers into the loss, compiled."""
+
+    class Tagger(rv.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = rv.layers.Embedding(10, 4, mask_zero=True)
+            self.read = rv.layers.Bidirectional(rv.layers.LSTM(3, return_sequences=True))
+            self.tag = Dense(5)
+
+        def call(self, inputs: Any) -> Any:
+            return self.tag(self.read(self.words(inputs)))
+
+    x = rng.integers(1, 10, (6, 7))
+    x[:3, 4:] = 0
+    y = rng.integers(0, 5, (6, 7))
+    model = Tagger()
+    model.compile("adam", rv.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    scores = model.predict(x)
+    assert np.array_equal(mask_of(model(x)).numpy(), x != 0)
+    right = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+    each = -np.take_along_axis(right, y[..., None], -1)[..., 0]
+    loss, accuracy = model.evaluate(x, y, verbose=0)
+    assert np.isclose(loss, each[x != 0].mean(), rtol=1e-5)
+    assert np.isclose(accuracy, (scores.argmax(-1) == y)[x != 0].mean())
+    history = model.fit(x, y, epochs=60, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert np.allclose(model.predict(x[:3, :4]), model.predict(x[:3])[:, :4], atol=1e-5)
+    line = rv.Sequential([rv.layers.Embedding(10, 4, mask_zero=True), rv.layers.GRU(3)])
+    assert np.allclose(line.predict(x[:3]), line.predict(x[:3, :4]), atol=1e-5)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ranvier.errors import ShapeError
+from ranvier.layers import Embedding
 
 __all__ = ["check_batches", "fits", "open_shape", "states_batch"]
 
@@ -23,6 +24,8 @@ def fits(known: Sequence[int | None], shape: Sequence[int | None]) -> bool:
 def open_shape(model: Any) -> tuple[int | None, ...]:
     """The shapes a built model takes: that of its Input; without one, all axes between batch and features are open.
 
+    Integers that are looked up (words) have no axis of features, so for them the last axis is open too.
+
     Args:
         model: the model.
     """
@@ -31,7 +34,10 @@ def open_shape(model: Any) -> tuple[int | None, ...]:
     declared = None if first is None else first.batch_input_shape
     if declared is not None and len(declared) == len(known):
         return tuple(declared)
-    return (*known[:1], *(None for _ in known[1:-1]), *known[-1:]) if len(known) > 1 else known
+    dtype = model._keeper.input_dtype
+    looked_up = isinstance(first, Embedding) or (dtype is not None and not dtype.is_float)
+    end = len(known) if looked_up else len(known) - 1
+    return tuple(None if 0 < axis < end else size for axis, size in enumerate(known))
 
 
 def states_batch(model: Any) -> tuple[Any, int | None] | None:
