@@ -71,10 +71,25 @@ class UserError(RanvierError):
         where: file and line to blame; by default the innermost line outside Ranvier.
     """
 
+    #: the innermost layer it happened in, as messages name it
+    layer: str | None = None
+
     def __init__(self, message: str, where: tuple[str, int] | None = None):
         self.message = message
         self.where = where if where is not None else user_line(2)
         super().__init__(message)
+
+    def happened_in(self, layer: str) -> None:
+        """Put a layer's name before the message, unless it is there already or an inner layer's is.
+
+        Args:
+            layer: kind and name, as in ``Conv2D 'first'``.
+        """
+        if self.layer is None:
+            self.layer = layer
+            if layer not in self.message:
+                self.message = f"{layer}: {self.message}"
+                self.args = (self.message,)
 
     def __str__(self) -> str:
         if self.where is None:

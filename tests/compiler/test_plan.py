@@ -153,6 +153,21 @@ def test_readers_come_before_the_update(rng):
         np.testing.assert_array_equal(v.numpy(), old * 2)
 
 
+def test_values_made_in_parts_do_not_outlast_their_parts(rng):
+    """The zeros around a padded argument depend on nothing, but what uses the padded value depends on the argument."""
+    weight, bias = rv.Variable(rng.normal(size=(4, 3))), rv.Variable(rng.normal(size=3))
+
+    @rv.jit
+    def f(x):
+        return rv.pad(x, ((5, 5), (0, 0))) @ weight + bias
+
+    for _ in range(3):
+        x = rng.normal(size=(2, 4))
+        want = np.pad(x, ((5, 5), (0, 0))) @ weight.numpy() + bias.numpy()
+        np.testing.assert_allclose(f(x).numpy(), want, rtol=1e-12, atol=1e-12)
+        bias.assign(rng.normal(size=3))
+
+
 # -- memory -------------------------------------------------------------------------------------------------------
 
 

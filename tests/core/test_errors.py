@@ -100,3 +100,22 @@ def test_internal_errors_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(rv.exp, "reference", broken)
     with pytest.raises(errors.InternalError, match="op 'exp' failed on inputs its shape rule accepts: a defect"):
         rv.exp(1.0)
+
+
+def test_the_innermost_layer_is_named_once() -> None:
+    class Inner(rv.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs @ rv.ones((7, 2))
+
+    class Outer(rv.layers.Layer):
+        def __init__(self, **common: Any):
+            super().__init__(**common)
+            self.inner = Inner(name="inside")
+
+        def call(self, inputs: Any) -> Any:
+            return self.inner(inputs)
+
+    with pytest.raises(rv.errors.ShapeError, match=r"^Inner 'inside': matmul: ") as caught:
+        Outer(name="outside")(rv.ones((1, 3)))
+    assert caught.value.layer == "Inner 'inside'"
+    assert "Outer" not in str(caught.value).splitlines()[0]

@@ -174,6 +174,16 @@ def test_layers_that_do_not_fit_are_named_when_the_model_is_built() -> None:
     with pytest.raises(ShapeError, match=r"Conv2D 'deep': .*kernel_size \(3, 3\) fits into, got spatial size 2x2"):
         rv.Sequential([rv.Input((8, 8, 1)), layers.MaxPooling2D(4), layers.Conv2D(4, 3, name="deep")])
     with pytest.raises(
-        ShapeError, match=r"Conv2D 'first': expected an input of shape \(batch, height, width, channels"
+        ShapeError, match=r"Conv2D 'first': expected one input of shape \(batch, height, width, channels"
     ):
         rv.Sequential([rv.Input((8, 8)), layers.Conv2D(4, 3, name="first")])
+
+
+def test_what_is_wrong_with_images_is_said(rng: np.random.Generator) -> None:
+    model = rv.Sequential([rv.Input((8, 6, 1)), layers.Conv2D(2, 3, name="first"), layers.Flatten(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    y = np.zeros((4, 1))
+    with pytest.raises(ShapeError, match=r"'first'\) takes samples of shape \(8, 6, 1\), .* use x\[..., None\]"):
+        model.fit(rng.normal(size=(4, 8, 6)), y)
+    with pytest.raises(ShapeError, match=r"Channels are the last axis: use np.moveaxis\(x, 1, -1\)"):
+        model.predict(rng.normal(size=(4, 1, 8, 6)))

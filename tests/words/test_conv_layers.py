@@ -10,7 +10,7 @@ import pytest
 
 import ranvier as rv
 from ranvier import layers
-from ranvier.errors import ArgumentError, DTypeError, ShapeError
+from ranvier.errors import ArgumentError, DTypeError, ResourceError, ShapeError
 from ranvier.initializers.random import fans
 
 from . import spatial_reference as reference
@@ -357,14 +357,18 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (
         lambda: layers.Conv2D(2, 3, name="c")(rv.ones((2, 28, 28))),
         ShapeError,
-        r"Conv2D 'c': expected an input of shape \(batch, height, width, channels\), got \(None, 28, 28\).*x\[...,",
+        r"Conv2D 'c': expected one input of shape \(batch, height, width, channels\), got \(None, 28, 28\).*x\[...,",
     ),
     (
         lambda: layers.Conv1D(2, 3, name="c")(IMAGE),
         ShapeError,
-        r"Conv1D 'c': expected an input of shape \(batch, steps, channels\), got \(None, 5, 4, 3\)",
+        r"Conv1D 'c': expected one input of shape \(batch, steps, channels\), got \(None, 5, 4, 3\)",
     ),
-    (lambda: layers.Conv3D(2, 3)(IMAGE), ShapeError, r"expected an input of shape \(batch, depth, height, width, chan"),
+    (
+        lambda: layers.Conv3D(2, 3)(IMAGE),
+        ShapeError,
+        r"expected one input of shape \(batch, depth, height, width, chan",
+    ),
     (lambda: layers.Conv2D(2, 3).build((None, 5, 5, None)), ShapeError, "with at least one channel, got"),
     (lambda: layers.Conv2D(2, 3)(rv.ones((2, 5, 5, 0))), ShapeError, "with at least one channel, got"),
     (lambda: layers.Conv1D(2, 1, padding="same")(rv.ones((2, 0, 3))), ShapeError, "spatial size 0 .* No size may be 0"),
@@ -404,6 +408,22 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
         "Conv2D 'c': tensor: expected numbers, got t",
     ),
     (lambda: layers.Conv2D(2, 3, dtype="int32"), DTypeError, "Conv2D: expected a floating dtype for the weights"),
+]
+
+
+ERRORS += [
+    (lambda: layers.Conv2D(2, 3, name="c")([IMAGE, IMAGE]), ShapeError, r"Conv2D 'c': expected one input of shape"),
+    (lambda: layers.Conv2D(2, 3).compute_output_shape("abcd"), ShapeError, "expected one input of shape .* got 'abcd'"),
+    (
+        lambda: layers.Conv2D(4, 10**5, padding="same", name="c")(IMAGE),
+        ShapeError,
+        r"Conv2D 'c': random numbers: at most 2\*\*32 in one draw",
+    ),
+    (
+        lambda: layers.Conv2DTranspose(4, 3, strides=10**7, name="t")(IMAGE),
+        ResourceError,
+        r"Conv2DTranspose 't': conv_input: a float32 result of shape .* GiB",
+    ),
 ]
 
 

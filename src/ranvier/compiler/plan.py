@@ -210,14 +210,25 @@ def _lasting(graph: Graph, steps: Sequence[Step]) -> list[Kernel]:
     returned = {id(v) for v in graph.outputs[len(graph.results) :]}
     allowed = 4 * sum(map(nbytes, weights))  # what they keep stays allocated: about as much as the weights themselves
     found: list[Kernel] = []
+    writers: dict[int, list[Step]] = {}
+    for s in steps:
+        for v in writes(s):
+            writers.setdefault(id(v), []).append(s)
+    passed: set[int] = set()  # values of which a part must be written anew: so must the others
     for s in steps:
         made = writes(s)
-        fits = isinstance(s, Kernel) and all(v.op == "const" or id(v) in known for v in reads(s))
-        if fits and sum(map(nbytes, made)) <= allowed and not any(id(v) in returned for v in made):
+        parts = [w for v in made for w in writers[id(v)]]
+        fits = all(isinstance(w, Kernel) for w in [s, *parts]) and all(
+            v.op == "const" or id(v) in known for w in [s, *parts] for v in reads(w)
+        )
+        fresh = sum(nbytes(v) for v in made if id(v) not in known)
+        if fits and fresh <= allowed and not any(id(v) in returned or id(v) in passed for v in made):
             assert isinstance(s, Kernel)
             found.append(s)
             known.update(map(id, made))
-            allowed -= sum(map(nbytes, made))
+            allowed -= fresh
+        else:
+            passed.update(map(id, made))
     return found
 
 

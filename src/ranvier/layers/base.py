@@ -21,7 +21,7 @@ import numpy as np
 
 from ranvier import initializers, regularizers
 from ranvier.dtypes import as_dtype
-from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
+from ranvier.errors import ArgumentError, DTypeError, ShapeError, UserError, describe
 from ranvier.layers.masks import MaskArguments, attach, mask_arguments, mask_of, warn_of_loss, with_mask
 from ranvier.layers.registry import Configurable, Registry, snake_case
 from ranvier.ops.elementwise import astype
@@ -117,10 +117,12 @@ def _wrap_build(build: Any) -> Any:
         try:
             with _concretely(), scope(self.name):
                 build(self, shape)
-        except BaseException:
+        except BaseException as error:
             vars(self).clear()
             vars(self).update(attributes)
             del self._own[own:], self._penalised[penalised:]
+            if isinstance(error, UserError):
+                error.happened_in(self._who())
             raise
         finally:
             self._building = False
@@ -428,6 +430,9 @@ class Layer(Configurable):
             with scope(self.name):
                 outputs = self.call(inputs, *args, **kwargs)
                 return outputs if mask is None and not self._makes_masks else self._masked(inputs, mask, outputs)
+        except UserError as error:
+            error.happened_in(self._who())
+            raise
         finally:
             _context.training = before
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ranvier.errors import ArgumentError, ShapeError, describe
 from ranvier.layers.base import InputSpec, Layer
 from ranvier.ops.elementwise import astype
@@ -135,11 +137,13 @@ class Spatial(Layer):
         self.input_spec = InputSpec(ndim=self.rank + 2)
 
     def _check_rank(self, shape: Any) -> None:
-        if len(shape) != self.rank + 2:
+        plain = isinstance(shape, tuple | list) and all(n is None or isinstance(n, int | np.integer) for n in shape)
+        if not plain or len(shape) != self.rank + 2:
+            given = tuple(shape) if plain else describe(shape)
             hint = " x[..., None] adds an axis for one channel, x[None] one for a batch of one."
             raise ShapeError(
-                f"{self._who()}: expected an input of shape {AXES[self.rank]}, got {tuple(shape)}."
-                f"{hint if len(shape) < self.rank + 2 else ''}"
+                f"{self._who()}: expected one input of shape {AXES[self.rank]}, got {given}."
+                f"{hint if plain and len(shape) < self.rank + 2 else ''}"
             )
 
     def _floating(self, x: Tensor) -> Tensor:

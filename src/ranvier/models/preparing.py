@@ -86,6 +86,10 @@ def _refuse(who: str, model: Any, array: np.ndarray, known: Any) -> None:
     owner = f" (layer {first.name!r})" if first is not None else ""
     hints = {0: "Check the number of columns.", 1: "The first axis is the batch: use x[None] for one sample."}
     hint = hints.get(len(known) - array.ndim, "Check the axes.")
+    if (*array.shape[1:], 1) == tuple(known[1:]):
+        hint = "An axis for the one channel is missing: use x[..., None]."
+    elif array.ndim > 3 and (*array.shape[2:], array.shape[1]) == tuple(known[1:]):
+        hint = "Channels are the last axis: use np.moveaxis(x, 1, -1)."
     raise ShapeError(
         f"{who}: the model {model.name!r}{owner} takes samples of shape {tuple(known[1:])}, got x of shape "
         f"{array.shape}: "
