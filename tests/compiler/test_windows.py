@@ -190,6 +190,17 @@ def test_the_mask_of_the_backward_pass_joins_the_window(rng):
     assert len(put.body) > 1
 
 
+def test_results_may_lie_where_operands_did(rng):
+    """Two results, and an operand that ends here and gives its place to the first: it must be read before."""
+    x, w, g = whole(rng, (16, 5, 4)), whole(rng, (4, 1, 4)), whole(rng, (16, 1, 4))
+
+    def f(x, w, g):
+        y, back = rv.vjp(lambda x, w: rv.relu(rv.conv(x, w, 3, groups=4)), x, w)
+        return y, back(g * 60.0)
+
+    equal(f, x, w, g)
+
+
 def test_transposed_and_sliced_operands(rng):
     x, other = rng.normal(size=(4, 8, 6, 16)).astype("f"), rng.normal(size=(6, 3, 16, 4)).astype("f")
 

@@ -141,24 +141,11 @@ def test_adjoints(name, kind, isa, rng):
 @isas
 @pytest.mark.parametrize(
     ("rows", "width"),
-    [
-        (1, 1),
-        (1, 15),
-        (1, 127),
-        (1, 128),
-        (1, 131),
-        (1, 2500),
-        (5, 1),
-        (4, 8),
-        (6, 4),
-        (8, 16),
-        (3, 40),
-        (2, 300),
-        (40, 32),
-    ],
+    [(1, 1), (1, 15), (1, 128), (1, 131), (1, 2500), (5, 1), (4, 8), (6, 4), (8, 16), (3, 40), (2, 300), (40, 32)],
 )
-@pytest.mark.parametrize("kind", ["max", "put", "weighted"])
-@pytest.mark.parametrize("name", ["2x2", "3x3 same"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("max", "2x2"), ("put", "2x2"), ("weighted", "3x3 same"), ("weighted", "3x3 over 2")]
+)
 def test_blocks_of_pixels(rows, width, kind, name, isa, rng):
     run(plain(kind, axes_of(kind, name)[:1], rows, width, isa=isa), isa, rng)
 
@@ -186,7 +173,7 @@ def test_only_what_is_asked_for(tap, isa, rng):
 @isas
 @pytest.mark.parametrize("kind", ["max", "sum", "put", "weighted"])
 @pytest.mark.parametrize("name", ["2x2 with a rest", "3x3 same"])
-@pytest.mark.parametrize(("rows", "width"), [(1, 50), (4, 32), (3, 5), (6, 4), (2, 150)])
+@pytest.mark.parametrize(("rows", "width"), [(4, 32), (3, 5), (6, 4)])
 def test_epilogue(kind, name, rows, width, isa, rng):
     """relu((acc + residual) * channel + scalar) * pixel, and the sum itself; operands of every kind of stride."""
     axes = axes_of(kind, name)
@@ -263,7 +250,7 @@ def test_key_and_figures():
 
 @isas
 @pytest.mark.parametrize("name", AXES)
-@pytest.mark.parametrize(("rows", "width"), [(1, 8), (5, 16), (8, 70), (19, 20)])
+@pytest.mark.parametrize(("rows", "width"), [(1, 8), (8, 70), (19, 20)])
 def test_weights(name, rows, width, isa, rng):
     axes = AXES[name]
     items = WindowWeights(axes, rows, width, "float32").items

@@ -461,9 +461,10 @@ class _Kernel:
         """The epilogue for a group of vectors of a pixel."""
         body = _Epilogue(self, pixel, slots)
         for u, slot in enumerate(slots):
-            for target, value in self.spec.stores:
-                made = body.value(value, u, sums[u], taps[u] if taps else None)
-                made = self.f.as_value(made, vector(made.kind, self.lanes)) if lanes(made.kind) == 1 else made
+            # All values before the first store: an operand may lie where a result goes.
+            values = [body.value(i, u, sums[u], taps[u] if taps else None) for _, i in self.spec.stores]
+            for value, (target, _) in zip(values, self.spec.stores, strict=True):
+                made = self.f.as_value(value, vector(value.kind, self.lanes)) if lanes(value.kind) == 1 else value
                 stride = self.spec.operands[target].strides[-2]
                 self.f.store(made, pixel.bases[target], _along(slot, stride, self.spec.width), slot.mask)
 
