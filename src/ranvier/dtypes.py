@@ -19,8 +19,9 @@ import numpy as np
 from ranvier.errors import ArgumentError, DTypeError
 
 __all__ = [
-    "DType", "FloatInfo", "IntegerInfo", "as_dtype", "bfloat16", "bool_", "finfo", "float32", "float64", "iinfo",
-    "int8", "int16", "int32", "int64", "isdtype", "promote", "result_type", "round_bfloat16", "uint8", "uint32",
+    "DType", "DTypePolicy", "FloatInfo", "IntegerInfo", "as_dtype", "as_policy", "bfloat16", "bool_", "finfo",
+    "float32", "float64", "iinfo", "int8", "int16", "int32", "int64", "isdtype", "promote", "result_type",
+    "round_bfloat16", "uint8", "uint32",
 ]  # fmt: skip
 
 
@@ -103,6 +104,44 @@ def as_dtype(value: Any) -> DType:
             "convert the data first, for example with x.astype('float32')."
         )
     return found
+
+
+class DTypePolicy:
+    """In which dtypes a layer keeps its weights and computes.
+
+    Attributes:
+        name: the dtype's name, or ``"mixed_bfloat16"``.
+        variable_dtype: of the weights.
+        compute_dtype: of inputs, outputs and everything between.
+    """
+
+    __slots__ = ("compute_dtype", "name", "variable_dtype")
+
+    def __init__(self, value: Any):
+        mixed = isinstance(value, str) and value == "mixed_bfloat16"
+        self.variable_dtype = float32 if mixed else as_dtype(value)
+        self.compute_dtype = bfloat16 if mixed else self.variable_dtype
+        self.name = "mixed_bfloat16" if mixed else self.variable_dtype.name
+
+    def __repr__(self) -> str:
+        return f"DTypePolicy({self.name!r})"
+
+    @property
+    def mixed(self) -> bool:
+        """Whether weights are rounded for computing."""
+        return self.compute_dtype is not self.variable_dtype
+
+
+def as_policy(value: Any) -> DTypePolicy:
+    """The :class:`DTypePolicy` meant by a policy, its name, or a dtype.
+
+    Args:
+        value: for example ``"mixed_bfloat16"`` or ``rv.float32``.
+
+    Raises:
+        DTypeError: Ranvier has no such type.
+    """
+    return value if isinstance(value, DTypePolicy) else DTypePolicy(value)
 
 
 def promote(a: DType, b: DType) -> DType:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ranvier.errors import ArgumentError, DTypeError, ShapeError, describe
+from ranvier.ops.elementwise import astype
 from ranvier.ops.table import state
 from ranvier.tensor import Node, Tensor, _is_python, as_tensor, tensor
 
@@ -102,7 +103,16 @@ class Variable:
         self._leaf = leaf
 
     def _read(self) -> Tensor:
-        """The current value: a traced tensor while tracing, else a tensor that is watched if trainable."""
+        """The current value: a traced tensor while tracing, else a tensor that is watched if trainable.
+
+        Inside a layer of mixed precision, floating values are rounded to the dtype that it computes in.
+        """
+        if state.compute is not None and self.dtype.is_float and self.dtype is not state.compute:
+            return astype(self._stored(), state.compute)
+        return self._stored()
+
+    def _stored(self) -> Tensor:
+        """The current value in the variable's own dtype."""
         if state.trace is not None:
             return state.trace.read(self)
         if self._leaf is None:

@@ -144,7 +144,7 @@ class PReLU(Layer):
         self.input_spec = InputSpec(ndim=len(input_shape), axes=sizes)
 
     def call(self, inputs: Tensor) -> Tensor:
-        x = e.astype(inputs, self.dtype)
+        x = e.astype(inputs, self.compute_dtype)
         return e.where(x > 0, x, x * self.alpha.value)
 
     def _describe(self) -> str:
@@ -232,7 +232,7 @@ class Softmax(Layer):
         self.axis = axis if isinstance(axis, int) else list(axis)
 
     def call(self, inputs: Tensor, mask: Any = None) -> Tensor:
-        x = inputs if inputs.dtype.is_float else e.astype(inputs, self.dtype)
+        x = inputs if inputs.dtype.is_float else e.astype(inputs, self.compute_dtype)
         if any(not -x.ndim <= a < x.ndim or x.shape[a] == 0 for a in self._axes):
             raise ShapeError(f"{self._who()}: expected at least one class on axis {self.axis}, got shape {x.shape}.")
         if mask is not None:

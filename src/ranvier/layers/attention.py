@@ -52,7 +52,7 @@ class _Attention(Layer):
         who = type(self).__name__
         self.use_scale, self.seed = bool(use_scale), seed
         self.dropout = float(number(who, "dropout", dropout, 0, 1, below=True))
-        self._dropout = Dropout(self.dropout, seed=seed, name="dropout", dtype=self.dtype)
+        self._dropout = Dropout(self.dropout, seed=seed, name="dropout", dtype=self.dtype_policy)
         self.scale: Variable | None = None
 
     def call(

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ranvier import initializers, regularizers
-from ranvier.dtypes import as_dtype
+from ranvier import config, initializers, regularizers
+from ranvier.dtypes import as_policy
 from ranvier.errors import ArgumentError, DTypeError, ShapeError, UserError, describe
 from ranvier.layers.masks import MaskArguments, attach, mask_arguments, mask_of, warn_of_loss, with_mask
 from ranvier.layers.registry import Configurable, Registry, snake_case
@@ -148,7 +148,8 @@ class Layer(Configurable):
     Args:
         name: name in plans, errors, files and summaries; by default made from the class name and a number.
         trainable: whether gradients are taken by the weights.
-        dtype: dtype of the weights; floating inputs are converted to it.
+        dtype: dtype of the weights, which floating inputs are converted to; or ``"mixed_bfloat16"`` to keep the
+            weights in float32 and compute in bfloat16; by default what ``rv.config.set_dtype_policy`` says.
         **nothing: ``input_shape`` (without the batch axis), as Keras allows on a first layer; anything else is refused.
 
     Attributes:
@@ -169,6 +170,7 @@ class Layer(Configurable):
     supports_masking = False
     _mask_arguments = MaskArguments()
     _makes_masks = False
+    _rounds_weights = True  # in mixed precision ``call`` sees the weights in the dtype it computes in
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -183,7 +185,7 @@ class Layer(Configurable):
             if "supports_masking" not in vars(cls):
                 cls.supports_masking = True
 
-    def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = "float32", **nothing: Any):
+    def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = None, **nothing: Any):
         who = type(self).__name__
         shape = nothing.pop("input_shape", None)
         if nothing:
@@ -193,7 +195,9 @@ class Layer(Configurable):
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ArgumentError(f"{who}: expected name to be a text without '/', got {describe(name)}.")
         self.name = name if name is not None else _automatic_name(type(self))
-        self.dtype = as_dtype(dtype)
+        #: in which dtypes weights are kept and outputs computed
+        self.dtype_policy = as_policy(config.get("dtype_policy") if dtype is None else dtype)
+        self.dtype, self.compute_dtype = self.dtype_policy.variable_dtype, self.dtype_policy.compute_dtype
         if not self.dtype.is_float:
             raise DTypeError(f"{who}: expected a floating dtype for the weights, got {self.dtype}.")
         #: the input's shape with an open batch axis, if the constructor was given one (else None)
@@ -236,6 +240,10 @@ class Layer(Configurable):
             mask: the mask of the input: None, a boolean tensor ``(batch, time)``, or a nest of them.
         """
         return mask
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain JSON data."""
+        return {**super().get_config(), "dtype": self.dtype_policy.name}
 
     # -- weights --------------------------------------------------------------------------------------------------
 
@@ -426,6 +434,8 @@ class Layer(Configurable):
         if self._takes_training:
             kwargs["training"] = _context.training
         mask = self._mask_arguments.fill(inputs, args, kwargs)
+        computing = state.compute
+        state.compute = self.compute_dtype if self.dtype_policy.mixed and self._rounds_weights else None
         try:
             with scope(self.name):
                 outputs = self.call(inputs, *args, **kwargs)
@@ -434,7 +444,7 @@ class Layer(Configurable):
             error.happened_in(self._who())
             raise
         finally:
-            _context.training = before
+            _context.training, state.compute = before, computing
 
     def _masked(self, inputs: Any, mask: Any, outputs: Any) -> Any:
         """The outputs with their masks."""
@@ -445,9 +455,9 @@ class Layer(Configurable):
         return outputs
 
     def _converted(self, x: Tensor) -> Tensor:
-        if not x.dtype.is_float or x.dtype is self.dtype:
+        if not x.dtype.is_float or x.dtype is self.compute_dtype:
             return x
-        return with_mask(astype(x, self.dtype), mask_of(x))
+        return with_mask(astype(x, self.compute_dtype), mask_of(x))
 
     def _converted_nest(self, inputs: Any) -> Any:
         """Arrays, Python numbers and nested lists of them become tensors; nests of arrays stay nests."""

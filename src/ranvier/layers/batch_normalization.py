@@ -65,6 +65,7 @@ class BatchNormalization(Layer):
         BatchNormalization(1)
     """
 
+    _rounds_weights = False
     supports_masking = True
 
     def __init__(
@@ -137,7 +138,7 @@ class BatchNormalization(Layer):
         offset = -mean * factor
         if self.beta is not None:
             offset = offset + self._channels(self.beta)
-        return e.astype(d * factor + offset, self.dtype)
+        return e.astype(d * factor + offset, self.compute_dtype)
 
     def _channels(self, weight: Variable) -> Tensor:
         """A weight as it is multiplied onto the input."""

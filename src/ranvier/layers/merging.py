@@ -79,7 +79,7 @@ class _Merge(Layer):
         if not isinstance(inputs, list | tuple):
             _listed(self._who(), inputs.shape if isinstance(inputs, Tensor) else inputs, self.least, self.most)
         _listed(self._who(), [x.shape for x in inputs], self.least, self.most)
-        return [e.astype(x, self.dtype) for x in inputs]
+        return [e.astype(x, self.compute_dtype) for x in inputs]
 
     def _merged(self, tensors: list[Tensor]) -> Tensor:
         raise ArgumentError(f"{self._who()}: define _merged(self, tensors) to say what the layer computes.")

@@ -109,7 +109,7 @@ class MultiHeadAttention(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self._dropout = Dropout(self.dropout, seed=seed, name="dropout", dtype=self.dtype)
+        self._dropout = Dropout(self.dropout, seed=seed, name="dropout", dtype=self.dtype_policy)
 
     # -- weights --------------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class GaussianNoise(_Noise):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.stddev == 0:
             return inputs
-        return inputs + self._generator.normal(inputs.shape, dtype=self.dtype) * self.stddev
+        return inputs + self._generator.normal(inputs.shape, dtype=self.compute_dtype) * self.stddev
 
     def _describe(self) -> str:
         return f"{self.stddev:g}"
@@ -99,7 +99,7 @@ class GaussianDropout(_Noise):
         if not training or self.rate == 0:
             return inputs
         spread = math.sqrt(self.rate / (1 - self.rate))
-        return inputs * (self._generator.normal(inputs.shape, dtype=self.dtype) * spread + 1)
+        return inputs * (self._generator.normal(inputs.shape, dtype=self.compute_dtype) * spread + 1)
 
     def _describe(self) -> str:
         return f"{self.rate:g}"

@@ -30,6 +30,7 @@ def _spread(weight: Variable, shape: tuple[int, ...]) -> Tensor:
 class _Scaled(Layer):
     """What layer and group normalisation share: gamma, beta, and their arguments."""
 
+    _rounds_weights = False
     supports_masking = True
 
     def __init__(
@@ -126,7 +127,7 @@ class LayerNormalization(_Scaled):
             y = y * _spread(self.gamma, shape)
         if self.beta is not None:
             y = y + _spread(self.beta, shape)
-        return e.astype(y, self.dtype)
+        return e.astype(y, self.compute_dtype)
 
     def _describe(self) -> str:
         return ", ".join(map(str, self._sizes)) if self.built else ""
@@ -203,7 +204,7 @@ class GroupNormalization(_Scaled):
         at, channels = self.axis % inputs.ndim, inputs.shape[self.axis]
         count = channels if self.groups == -1 else self.groups
         if 0 in inputs.shape:
-            return e.astype(inputs, self.dtype)
+            return e.astype(inputs, self.compute_dtype)
         split = (*inputs.shape[:at], count, channels // count, *inputs.shape[at + 1 :])
         x = s.reshape(wide(inputs), split)
         each = tuple(n if a in (at, at + 1) else 1 for a, n in enumerate(split))
@@ -214,7 +215,7 @@ class GroupNormalization(_Scaled):
         offset = -mean * factor
         if self.beta is not None:
             offset = offset + _spread(self.beta, each)
-        return e.astype(s.reshape(d * factor + offset, inputs.shape), self.dtype)
+        return e.astype(s.reshape(d * factor + offset, inputs.shape), self.compute_dtype)
 
     def _describe(self) -> str:
         return f"groups={self.groups}"
@@ -242,6 +243,7 @@ class RMSNormalization(Layer):
         [[0.20000000298023224, 1.4000000953674316]]
     """
 
+    _rounds_weights = False
     supports_masking = True
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **common: Any):
@@ -260,7 +262,7 @@ class RMSNormalization(Layer):
         x, axes = wide(inputs), tuple(self.input_spec.axes)  # type: ignore[union-attr]
         shape = tuple(n if a in axes else 1 for a, n in enumerate(x.shape))
         y = x * e.rsqrt(r.mean(x * x, axes, keepdims=True) + self.epsilon)
-        return e.astype(y * _spread(self.scale, shape), self.dtype)
+        return e.astype(y * _spread(self.scale, shape), self.compute_dtype)
 
     def _describe(self) -> str:
         return ", ".join(map(str, self.scale.shape)) if self.built else ""
@@ -298,7 +300,7 @@ class UnitNormalization(Layer):
         x, axes = wide(inputs), resolved_axes(self._who(), self._axes, inputs.ndim)
         squares = r.sum(x * x, axes, keepdims=True)
         # The root is taken of the larger one: sqrt(0) has an infinite slope, and 0 times it would be NaN.
-        return e.astype(x / e.sqrt(e.maximum(squares, self.EPSILON**2)), self.dtype)
+        return e.astype(x / e.sqrt(e.maximum(squares, self.EPSILON**2)), self.compute_dtype)
 
     def _describe(self) -> str:
         return "" if self.axis == -1 else f"axis={self.axis}"

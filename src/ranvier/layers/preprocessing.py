@@ -55,11 +55,11 @@ class Rescaling(Layer):
         self.scale, self.offset = _numbers("Rescaling", "scale", scale), _numbers("Rescaling", "offset", offset)
 
     def call(self, inputs: Tensor) -> Tensor:
-        x = e.astype(inputs, self.dtype)
+        x = e.astype(inputs, self.compute_dtype)
         return x * self._factor(self.scale) + self._factor(self.offset)
 
     def _factor(self, value: Any) -> Any:
-        return tensor(value, self.dtype) if isinstance(value, list) else value
+        return tensor(value, self.compute_dtype) if isinstance(value, list) else value
 
     def _describe(self) -> str:
         return f"{self.scale}" + (f", {self.offset}" if self.offset != 0 else "")
@@ -92,6 +92,8 @@ class Normalization(Layer):
         >>> layer([[1.0, 30.0]]).tolist()
         [[-1.0, 1.0]]
     """
+
+    _rounds_weights = False
 
     EPSILON = 1e-7  # least standard deviation, as in Keras
     supports_masking = True
@@ -163,7 +165,7 @@ class Normalization(Layer):
             weight.assign(value)
 
     def call(self, inputs: Tensor) -> Tensor:
-        x = e.astype(inputs, self.dtype)
+        x = e.astype(inputs, self.compute_dtype)
         shape = [n if a in self._kept(x.ndim) else 1 for a, n in enumerate(x.shape)]
         mean, variance = (reshape(m, shape) for m in self.moments)
         return (x - mean) / e.maximum(e.sqrt(variance), self.EPSILON)

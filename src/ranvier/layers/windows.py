@@ -148,7 +148,7 @@ class Spatial(Layer):
 
     def _floating(self, x: Tensor) -> Tensor:
         """Integers, bytes of an image for example, become numbers of the layer's dtype."""
-        return x if x.dtype.is_float else astype(x, self.dtype)
+        return x if x.dtype.is_float else astype(x, self.compute_dtype)
 
     def _slide(
         self, shape: Any, name: str, window: tuple[int, ...], strides: tuple[int, ...], dilation: tuple[int, ...],

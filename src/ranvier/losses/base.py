@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ranvier.dtypes import float32
 from ranvier.errors import ArgumentError, ShapeError, describe
-from ranvier.layers.masks import mask_of
+from ranvier.layers.masks import mask_of, with_mask
 from ranvier.layers.registry import Configurable, Registry, snake_case
 from ranvier.ops import elementwise as e
 from ranvier.ops import reduce as r
 from ranvier.ops.shape import broadcast_to, expand_dims, reshape
 from ranvier.tensor import Tensor, as_tensor
 
-__all__ = ["Loss", "deserialize", "get", "names", "register", "serialize"]
+__all__ = ["Loss", "deserialize", "get", "names", "register", "serialize", "wide"]
 
 registry = Registry("loss", "ranvier.losses")
 register, serialize, deserialize, names = registry.register, registry.serialize, registry.deserialize, registry.names
@@ -86,6 +87,13 @@ def weighted_sum(values: Tensor, weights: Tensor | None, axis: Any = None) -> Te
     return r.sum(e.where(e.not_equal(weights, 0), values * weights, 0), axis)
 
 
+def wide(x: Any) -> Any:
+    """Predictions in float32 at least: losses and metrics are not computed in narrower floats."""
+    if isinstance(x, Tensor) and x.dtype.is_float and x.dtype.itemsize < 4:
+        return with_mask(e.astype(x, float32), mask_of(x))
+    return x
+
+
 class Loss(Configurable):
     """Base of all losses: ``loss(y_true, y_pred, sample_weight=None)``.
 
@@ -133,6 +141,7 @@ class Loss(Configurable):
         Raises:
             ShapeError: shapes do not fit.
         """
+        y_pred = wide(y_pred)
         values = as_tensor(self.call(y_true, y_pred))
         weights = None
         if sample_weight is not None:

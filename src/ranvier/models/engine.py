@@ -23,7 +23,7 @@ from ranvier.compiler.guard import report
 from ranvier.errors import ArgumentError
 from ranvier.jit import Jitted, jit
 from ranvier.layers.masks import mask_of
-from ranvier.losses.base import fitted_weights, weighted_sum
+from ranvier.losses.base import fitted_weights, weighted_sum, wide
 from ranvier.models.compiled import Clock, Compiled
 from ranvier.models.sequences import check_batches
 from ranvier.ops import elementwise as e
@@ -217,7 +217,7 @@ class Engine:
             variables = model.trainable_weights
 
             def loss_of() -> tuple[Tensor, Tensor]:
-                pred = model(xb, training=True)
+                pred = wide(model(xb, training=True))
                 with scope("loss"):
                     loss = batch_loss(compiled.loss, yb, pred, product(own, mask), real, mask)
                     for penalty in model.losses:
@@ -254,7 +254,7 @@ class Engine:
                     index = e.minimum(places, batch.rows - 1) if batch.padded else places
                     xb, yb = rows_of(x, index), rows_of(y, index)
                     own = None if weights is None else rows_of(weights, index)
-                pred = model(xb, training=False)
+                pred = wide(model(xb, training=False))
                 with scope("loss"):
                     loss = batch_loss(compiled.loss, yb, pred, product(own, mask), real, mask)
                     for penalty in model.losses:

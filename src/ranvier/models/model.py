@@ -74,7 +74,7 @@ class Model(Layer):
         ArgumentError: an unknown argument or an unusable name.
     """
 
-    def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = "float32", **nothing: Any):
+    def __init__(self, name: str | None = None, trainable: bool = True, dtype: Any = None, **nothing: Any):
         super().__init__(name=name, trainable=trainable, dtype=dtype, **nothing)
         self._keeper = _Keeper(self)
         self.stop_training = False
@@ -104,7 +104,7 @@ class Model(Layer):
         if not all(n is None or isinstance(n, int) for n in input_shape) or None in input_shape[1:]:
             return  # several inputs, or open sizes: layers are built as they meet their input
         with all_or_nothing(self):
-            self._keeper.output = output_of(self._forward, input_shape, self._keeper.input_dtype or self.dtype)
+            self._keeper.output = output_of(self._forward, input_shape, self._keeper.input_dtype or self.compute_dtype)
 
     def _masked(self, inputs: Any, mask: Any, outputs: Any) -> Any:
         return outputs  # the layers inside have said which of their outputs have masks

@@ -86,7 +86,7 @@ class Sequential(Model):
         layer = self._layers.pop()
         del self._outputs[len(self._layers) :], self._masks[len(self._layers) :]
         if self.built:
-            self._keeper.output = self._outputs[-1] if self._outputs else (self.built_shape, self.dtype)
+            self._keeper.output = self._outputs[-1] if self._outputs else (self.built_shape, self.compute_dtype)
             self._keeper.output_for = None
         self._keeper.engine.forget()
         return layer
@@ -128,7 +128,7 @@ class Sequential(Model):
         outputs: list[Any] = []
         masks: list[Any] = []
         with all_or_nothing(self):
-            now: Any = (tuple(input_shape), self._keeper.input_dtype or self.dtype)
+            now: Any = (tuple(input_shape), self._keeper.input_dtype or self.compute_dtype)
             mask: Any = None
             for layer in self._layers:
                 now, mask = layer_output(layer, now[0], now[1], mask)
@@ -138,7 +138,7 @@ class Sequential(Model):
 
     def _extend(self) -> None:
         """A layer was added to a model that has its weights."""
-        now = self._outputs[-1] if self._outputs else (self.built_shape, self.dtype)
+        now = self._outputs[-1] if self._outputs else (self.built_shape, self.compute_dtype)
         with all_or_nothing(self._layers[-1]):
             now, mask = layer_output(self._layers[-1], now[0], now[1], self._masks[-1] if self._masks else None)
         self._outputs.append(now)
@@ -160,7 +160,7 @@ class Sequential(Model):
             mask: which time steps count, boolean ``(batch, time)``; by default the mask that came with the input.
         """
         as_they_are = inputs.dtype.is_float or self._keeps_integers()
-        x = with_mask(inputs if as_they_are else astype(inputs, self.dtype), mask)
+        x = with_mask(inputs if as_they_are else astype(inputs, self.compute_dtype), mask)
         if self._input is not None:
             x = self._input(x)
         for layer in self._layers:
@@ -197,7 +197,7 @@ class Sequential(Model):
         return {
             "name": self.name,
             "trainable": self.trainable,
-            "dtype": self.dtype.name,
+            "dtype": self.dtype_policy.name,
             "layers": [serialize(layer) for layer in whole],
         }
 

@@ -45,6 +45,7 @@ class _State(threading.local):
     trace: Any = None  # a compiler trace that records ops on symbolic tensors
     scope: str = ""  # path of the layer being called, for plans and error messages
     where: tuple[str, int] | None = None  # the source line that traced ops belong to, if not the caller's
+    compute: DType | None = None  # floating variables are read in this dtype (in layers of mixed precision)
 
 
 state = _State()

@@ -593,9 +593,9 @@ class _Kernel(TileKernel):
         halves = [self._halves(y) for y in row]
         for r, line in enumerate(sums):
             low, high = (f.splat(x, count) for x in self._halves(f.load(a, r * apart, "i32")))
-            for y, total in zip(halves, line, strict=True):
-                self._accumulate(total, low, y[0])
-                self._accumulate(total, high, y[1])
+            for (first, second), total in zip(halves, line, strict=True):
+                self._accumulate(total, low, first)
+                self._accumulate(total, high, second)
 
     def _halves(self, words: Value) -> tuple[Value, Value]:
         """The two numbers of a word as floats: a bfloat16 is the upper half of one."""

@@ -176,7 +176,7 @@ class Bidirectional(Layer):
             for layer, start in zip((self.forward_layer, self.backward_layer), starts, strict=True)
         ]
         (y, states), (back, back_states) = (self._parted(out) for out in found)
-        merged = self._merged(astype(y, self.dtype), astype(back, self.dtype))
+        merged = self._merged(astype(y, self.compute_dtype), astype(back, self.compute_dtype))
         if self.return_state:
             return (*(merged if self.merge_mode is None else (merged,)), *states, *back_states)
         return merged

@@ -128,7 +128,7 @@ class Cell(Layer):
             batch_size: how many sequences.
         """
         sizes = self.state_size if isinstance(self.state_size, list) else [self.state_size]
-        return [zeros((batch_size, n), self.dtype) for n in sizes]
+        return [zeros((batch_size, n), self.compute_dtype) for n in sizes]
 
     # -- a step in two parts ---------------------------------------------------------------------------------------
 
@@ -163,8 +163,8 @@ class Cell(Layer):
 
     def _kept(self, rate: float, shape: Sequence[int]) -> Tensor:
         generator = self._generator or random.default_generator
-        keep = generator.uniform(tuple(shape), dtype=self.dtype) >= rate
-        return where(keep, zeros((), self.dtype) + 1 / (1 - rate), 0)
+        keep = generator.uniform(tuple(shape), dtype=self.compute_dtype) >= rate
+        return where(keep, zeros((), self.compute_dtype) + 1 / (1 - rate), 0)
 
     def step(self, z: Tensor, states: Sequence[Tensor], kept: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """The part of the step that depends on the state: the output and the next states.

@@ -150,7 +150,7 @@ class RNN(Layer):
         Args:
             batch_size: how many sequences.
         """
-        found = initial_state(self.cell, batch_size, self.dtype)
+        found = initial_state(self.cell, batch_size, self.compute_dtype)
         return list(found) if isinstance(found, list | tuple) else [found]
 
     def reset_state(self) -> None:
@@ -186,7 +186,7 @@ class RNN(Layer):
         if not held:
             with _concretely():
                 start = [as_tensor(s) for s in flatten(self.get_initial_state(batch))[0]]
-            held[:] = [Variable(s, f"{self.name}/state_{i}", False, self.dtype) for i, s in enumerate(start)]
+            held[:] = [Variable(s, f"{self.name}/state_{i}", False, self.compute_dtype) for i, s in enumerate(start)]
         expected = held[0].shape[0]
         if batch != expected:
             raise ShapeError(
@@ -274,8 +274,8 @@ class RNN(Layer):
             last = moveaxis(outputs, 0, 1)
             if self.go_backwards and not time_order:
                 last = flip(last, 1)
-        last = astype(last, self.dtype)
-        return (last, *(_cast(s, self.dtype) for s in states)) if self.return_state else last
+        last = astype(last, self.compute_dtype)
+        return (last, *(_cast(s, self.compute_dtype) for s in states)) if self.return_state else last
 
     def _stack(
         self, stack: Any, x: Tensor, states: list[Any], kept: Tensor | None, training: bool, fresh: bool
@@ -296,7 +296,7 @@ class RNN(Layer):
         self, cell: Any, x: Tensor, states: list[Any], kept: Tensor | None, training: bool, fresh: bool, sequences: bool
     ) -> tuple[Any, Any, list[Any]]:
         """One cell over all time steps (time first): its last output, all outputs (or None), and its last states."""
-        dtype = getattr(cell, "dtype", self.dtype)
+        dtype = getattr(cell, "compute_dtype", self.compute_dtype)
         states = _cast(states, dtype)
         xs, step = self._prepared(cell, astype(x, dtype) if x.dtype.is_float else x, training)
         batch, structure = x.shape[1], flatten(states)[1]

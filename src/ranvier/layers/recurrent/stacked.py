@@ -125,7 +125,7 @@ class StackedRNNCells(Layer):
         Args:
             batch_size: how many sequences.
         """
-        return [initial_state(cell, batch_size, self.dtype) for cell in self.cells]
+        return [initial_state(cell, batch_size, self.compute_dtype) for cell in self.cells]
 
     def call(self, inputs: Tensor, states: Any, training: bool = False) -> Any:  # type: ignore[override]
         """One time step.

@@ -78,10 +78,10 @@ class TimeDistributed(Layer):
         inner = mask if mask is not None and mask.ndim > 2 and self.layer._mask_arguments.whole else None
         if any(getattr(layer, "mixes_samples", False) for layer in self.layer._tree()):
             masks = [{} if inner is None else {"mask": inner[:, t]} for t in range(steps)]
-            return astype(stack([self.layer(inputs[:, t], **masks[t]) for t in range(steps)], 1), self.dtype)
+            return astype(stack([self.layer(inputs[:, t], **masks[t]) for t in range(steps)], 1), self.compute_dtype)
         options: dict[str, Any] = {} if inner is None else {"mask": reshape(inner, (batch * steps, *inner.shape[2:]))}
         y = self.layer(reshape(inputs, (batch * steps, *inputs.shape[2:])), **options)
-        return astype(reshape(y, (batch, steps, *y.shape[1:])), self.dtype)
+        return astype(reshape(y, (batch, steps, *y.shape[1:])), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
