@@ -55,7 +55,7 @@ def main() -> int:
         records[name]["took_s"] = round(time.monotonic() - began, 1)
         print(report.markdown(records[name]) + "\n", flush=True)
         if not options.quick and not sides:  # after each, so that an interruption loses little
-            path = results.save(records, machine.environment(), WORKLOADS)
+            path = results.save(records, machine.environment(), results.order())
     took = ", ".join(f"{name} {item['took_s']:.0f} s" for name, item in records.items())
     print(f"{took}: {sum(item['took_s'] for item in records.values()):.0f} s in all", file=sys.stderr)
     if path:

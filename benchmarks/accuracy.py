@@ -3,6 +3,8 @@
 Accuracy is that of the test part after the last epoch; nothing is chosen by it. MNIST and Fashion-MNIST are read from
 ``mnist`` and ``fashion_mnist`` in the folder that ``RANVIER_TEST_DATA`` names, or in ``../shared/data`` beside the
 repository; without them only the digits, which are part of the package, are trained.
+
+``python -m benchmarks.accuracy NAME`` trains one of the networks of ``real.py`` instead.
 """
 
 from __future__ import annotations
@@ -89,3 +91,9 @@ def _bars(name: str, done: list[dict[str, Any]], least: float, most: float, row:
         report.bar(f"{name}, accuracy", f"≥ {least:.1%}", told, min(accuracies) >= least, row),
         report.time_bar(f"{name}, whole command" + (", slowest" if len(done) > 1 else ""), slowest, most, row),
     ]
+
+
+if __name__ == "__main__":
+    from benchmarks import real
+
+    real.main(sys.argv[1:])

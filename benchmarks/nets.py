@@ -29,6 +29,7 @@ class Part:
     strides: int = 1
     activation: str = ""
     bias: bool = True
+    rate: float = 0.0
     inner: tuple[Part, ...] = ()
     shortcut: tuple[Part, ...] = ()
 
@@ -69,9 +70,18 @@ def residual(*inner: Part, shortcut: tuple[Part, ...] = ()) -> Part:
     return Part("residual", inner=inner, shortcut=shortcut)
 
 
-def attention(heads: int) -> Part:
-    """Self-attention with ``heads`` heads that share the width."""
-    return Part("attention", heads)
+def attention(heads: int, width: int, causal: bool = False) -> Part:
+    """Self-attention with ``heads`` heads that share the width; ``causal`` ones do not see what comes later."""
+    return Part("attention", heads, width, activation="causal" if causal else "")
+
+
+def dropout(rate: float) -> Part:
+    return Part("dropout", rate=rate)
+
+
+def position(steps: int) -> Part:
+    """Adds a learned row for each place."""
+    return Part("position", steps)
 
 
 FLATTEN, AVERAGE, BATCH_NORM, LAYER_NORM, RELU = (
@@ -148,7 +158,7 @@ NETS = {
     "transformer": Net(
         "transformer block, 4 heads, width 128, 64 tokens, batch 32", (64, 128), 32,
         (
-            residual(LAYER_NORM, attention(4)), residual(LAYER_NORM, dense(512, "gelu"), dense(128)),
+            residual(LAYER_NORM, attention(4, 128)), residual(LAYER_NORM, dense(512, "gelu"), dense(128)),
             AVERAGE, dense(10),
         ),
     ),
@@ -216,6 +226,9 @@ def _enter(part: Part, shape: tuple[int, ...], rng: np.random.Generator, out: Sh
         case "embedding":
             out.arrays.append(rng.normal(0, 0.05, (part.window, n)).astype(np.float32))
             return (*shape, n)
+        case "position":
+            out.arrays.append(rng.normal(0, 0.02, (n, width)).astype(np.float32))
+            return shape
         case "batch_norm":
             out.arrays += [_zeros(width) + 1, _zeros(width), _zeros(width), _zeros(width) + 1]
             return shape
@@ -239,7 +252,7 @@ def _enter(part: Part, shape: tuple[int, ...], rng: np.random.Generator, out: Sh
             return (width,)
         case "flatten":
             return (math.prod(shape),)
-        case "relu":
+        case "relu" | "dropout":
             return shape
     raise ValueError(f"no part {part.kind!r}")
 
@@ -249,15 +262,15 @@ def _count(out: Shapes, macs: int) -> None:
     out.macs += macs
 
 
-def shapes(net: Net) -> Shapes:
+def shapes(net: Net, seed: int = 20) -> Shapes:
     out = Shapes()
-    _walk(net.parts, net.input, np.random.default_rng(20), out)
+    _walk(net.parts, net.input, np.random.default_rng(seed), out)
     return out
 
 
-def weights(net: Net) -> list[np.ndarray]:
+def weights(net: Net, seed: int = 20) -> list[np.ndarray]:
     """The first weights, in Keras's order and layout."""
-    return shapes(net).arrays
+    return shapes(net, seed).arrays
 
 
 def flops(net: Net) -> int:

@@ -34,6 +34,14 @@ def save(records: dict[str, Any], environment: dict[str, str], order: Sequence[s
     return folder / "results.md"
 
 
+def order() -> tuple[str, ...]:
+    """All workloads, those on real data last."""
+    from benchmarks.__main__ import WORKLOADS
+    from benchmarks.real import TASKS
+
+    return (*WORKLOADS, *(f"real_{name}" for name in TASKS))
+
+
 def whole(records: dict[str, Any], environment: dict[str, str]) -> str:
     """The whole report: machine, bars, then one section a workload."""
     parts = [

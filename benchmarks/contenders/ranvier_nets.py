@@ -39,7 +39,11 @@ def layer(part: Part, axes: int) -> Any:
         case "layer_norm":
             return made.LayerNormalization(epsilon=nets.NORM_EPSILON)
         case "attention":
-            return self_attention(n)
+            return Causal(n, window) if act else made.MultiHeadAttention(n, window // n)
+        case "dropout":
+            return made.Dropout(part.rate)
+        case "position":
+            return Position(n)
         case "residual":
             shortcut = rv.Sequential(layers_of(part.shortcut, axes)) if part.shortcut else None
             return made.Residual(layers_of(part.inner, axes), shortcut)
@@ -54,17 +58,29 @@ def layer(part: Part, axes: int) -> Any:
     raise ValueError(part.kind)
 
 
-def self_attention(heads: int) -> Any:
-    """``MultiHeadAttention`` of a sequence to itself, as a layer with one input."""
+class Causal(rv.layers.Layer):
+    """Self-attention that does not see what comes later."""
 
-    class SelfAttention(rv.layers.Layer):
-        def build(self, input_shape: Any) -> None:
-            self.attention = rv.layers.MultiHeadAttention(heads, input_shape[-1] // heads)
+    def __init__(self, heads: int, width: int, **common: Any):
+        super().__init__(**common)
+        self.attention = rv.layers.MultiHeadAttention(heads, width // heads)
 
-        def call(self, inputs: Any) -> Any:
-            return self.attention(inputs, inputs)
+    def call(self, inputs: Any) -> Any:
+        return self.attention(inputs, use_causal_mask=True)
 
-    return SelfAttention()
+
+class Position(rv.layers.Layer):
+    """Adds a learned row for each place."""
+
+    def __init__(self, steps: int, **common: Any):
+        super().__init__(**common)
+        self.steps = steps
+
+    def build(self, input_shape: Any) -> None:
+        self.rows = self.add_weight("rows", (self.steps, input_shape[-1]), initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + self.rows
 
 
 def losses_of(net: Net) -> Any:
@@ -82,6 +98,19 @@ def model(net: Net, policy: str = "") -> Any:
     return made
 
 
+def kernels(model: Any, x: np.ndarray, y: np.ndarray, batch: int) -> list[tuple[float, float]]:
+    """FLOPs and bytes of each kernel of the training step that ``fit`` compiled, for its roofline."""
+    from ranvier.compiler.plan import step_cost
+    from ranvier.models.preparing import prepare
+
+    compiled = model._compiled("benchmarks")
+    prepared = prepare("benchmarks", model, compiled, x, y, None)
+    segment = model._keeper.engine.segments(compiled, prepared.rows, batch, training=True)[0]
+    arguments = (prepared.x, prepared.y, np.arange(len(x)), prepared.weights)
+    made, _ = segment.step.specialise(*arguments)
+    return [step_cost(s) for s in made.executor.plan.steps]
+
+
 class Train:
     """Training by ``fit``; ``n`` is rounded up to whole epochs."""
 
@@ -93,6 +122,8 @@ class Train:
         self.model = model(self.net, policy)
         self.run(1)
         self.info: dict[str, Any] = {"compile_s": time.perf_counter() - began}
+        if not policy:
+            self.info["kernels"] = kernels(self.model, self.x, self.y, self.net.batch)
 
     def run(self, n: int) -> tuple[float, int]:
         steps = len(self.x) // self.net.batch

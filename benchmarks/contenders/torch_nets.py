@@ -8,7 +8,7 @@ the data stay channels last, so that neither gathering nor flattening copies twi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,23 +68,34 @@ class Recurrent(nn.Module):
 class Attention(nn.Module):
     """Self-attention with one projection for query, key and value."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, causal: bool):
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.project, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         n, t, width = x.shape
         q, k, v = self.project(x).view(n, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out(y.transpose(1, 2).reshape(n, t, width))
+
+
+class Position(nn.Module):
+    """Adds a learned row for each place."""
+
+    def __init__(self, steps: int, width: int):
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(steps, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.rows
 
 
 class Builder:
     """Modules for parts, their weights filled from the common ones."""
 
-    def __init__(self, net: Net, last: bool, exact: bool = False):
-        self.left: Iterator[np.ndarray] = iter(nets.weights(net))
+    def __init__(self, net: Net, start: Sequence[np.ndarray], last: bool, exact: bool):
+        self.left: Iterator[np.ndarray] = iter(start)
         self.last, self.exact = last, exact
         self.images = any(p.kind in {"conv", "deconv"} for p in net.parts)
 
@@ -125,7 +136,7 @@ class Builder:
                 self.take(layer.weight, layer.bias)
                 return [layer], shape
             case "attention":
-                return [self.attention(width, n)], shape
+                return [self.attention(width, n, bool(part.activation))], shape
             case "residual":
                 inner, end = self.sequence(part.inner, shape)
                 shortcut, _ = self.sequence(part.shortcut, shape)
@@ -138,6 +149,12 @@ class Builder:
             case "flatten":
                 self.flattened = shape
                 return [Flatten(self.last)], (int(np.prod(shape)),)
+            case "dropout":
+                return [nn.Dropout(part.rate)], shape
+            case "position":
+                rows = Position(n, width)
+                self.take(rows.rows)
+                return [rows], shape
             case "relu":
                 return [nn.ReLU(inplace=True)], shape
         raise ValueError(part.kind)
@@ -197,8 +214,8 @@ class Builder:
             cell.bias_hh_l0.copy_(gates(0 * bias if part.kind == "lstm" else bias[1]))
         return Recurrent(cell, bool(part.window))
 
-    def attention(self, width: int, heads: int) -> nn.Module:
-        layer = Attention(width, heads)
+    def attention(self, width: int, heads: int, causal: bool) -> nn.Module:
+        layer = Attention(width, heads, causal)
         taken = [next(self.left) for _ in range(8)]
         kernels = [k.reshape(width, width).T for k in (*taken[0:6:2], taken[6])]
         with torch.no_grad():
@@ -209,12 +226,12 @@ class Builder:
         return layer
 
 
-def model(net: Net, last: bool = False, exact: bool = False) -> nn.Module:
-    """The network, with the common weights.
+def model(net: Net, last: bool = False, exact: bool = False, start: Sequence[np.ndarray] | None = None) -> nn.Module:
+    """The network, with the weights given or the common ones.
 
     PyTorch pads both sides alike; with ``exact`` strided convolutions pad as the other frameworks do, at a cost.
     """
-    made, _ = Builder(net, last, exact).sequence(net.parts, net.input)
+    made, _ = Builder(net, start or nets.weights(net), last, exact).sequence(net.parts, net.input)
     images = net.input[-1] and len(net.input) == 3
     return made.to(memory_format=torch.channels_last) if last and images else made
 
@@ -235,6 +252,13 @@ def objective(net: Net) -> Any:
     if net.loss == "symbols":
         return lambda z, y: F.cross_entropy(z.flatten(0, 1), y.flatten())
     return F.mse_loss if net.loss == "values" else F.binary_cross_entropy_with_logits
+
+
+def gather(source: torch.Tensor, rows: torch.Tensor, last: bool) -> torch.Tensor:
+    """Rows of the data; channels last they are gathered where they lie, whole pixels."""
+    if last and source.ndim == 4:
+        return source.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
+    return source.index_select(0, rows)
 
 
 class Train:
@@ -265,13 +289,8 @@ class Train:
 
         self.forward = torch.compile(forward) if self.compiled else forward
 
-    def _gather(self, source: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        if self.last and source.ndim == 4:  # gathered where it lies: whole pixels
-            return source.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
-        return source.index_select(0, rows)
-
     def _step(self, rows: torch.Tensor) -> torch.Tensor:
-        x = self._gather(self.x, rows)
+        x = gather(self.x, rows, self.last)
         y = x if self.y is self.x else self.y.index_select(0, rows)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             value = self.forward(x, y)
