@@ -556,6 +556,71 @@ def random(run: Run) -> Item | None:
     return _exact((made >> 8).astype("float32") * 2.0**-24, 1.0)
 
 
+# -- along an axis, over images --------------------------------------------------------------------------------------
+
+
+def running(run: Run) -> Item | None:
+    """Running sums, products and maxima."""
+    x = run.pick(lambda x: x.t.ndim > 0 and x.kind != "bool")
+    if x is None:
+        return None
+    axis, back, which = run.axis(x), run.coin(), int(run.rng.integers(3))
+    n = x.t.shape[axis]
+    if which == 0 and (x.exact or not run.program.smooth):
+        return Item(rv.cumulative_max(x.t, axis, reverse=back), x.scale, x.error)
+    if x.kind != "float" or (x.exact and which == 1):
+        return _exact((rv.cumulative_sum if which else rv.cumulative_prod)(x.t, axis, reverse=back))
+    x = run.tame(x)
+    scale = n * x.scale + 1
+    return Item(rv.cumulative_sum(x.t, axis, reverse=back), scale, 1.01 * n * x.error + 2 * n * x.epsilon * scale)
+
+
+def sorting(run: Run) -> Item | None:
+    """Sorted values, the largest, and their places."""
+    x = run.pick(lambda x: x.t.ndim > 0 and x.t.size > 0 and (x.exact or not run.program.smooth))
+    if x is None:
+        return None
+    axis, down = run.axis(x), run.coin()
+    if run.coin(0.4):
+        return Item(rv.sort(x.t, axis, down), x.scale, x.error)  # no value moves by more than the largest error
+    k = int(run.rng.integers(1, x.t.shape[axis] + 1))
+    values, places = rv.top_k(x.t, k, axis)
+    if run.coin() or not x.exact:
+        return Item(values, x.scale, x.error)
+    return _exact(rv.argsort(x.t, axis, down) if run.coin() else places)
+
+
+def images(run: Run) -> Item | None:
+    """Convolutions, pooling, mirrored padding and resizing of values with three axes."""
+    x = run.pick(lambda x: x.kind == "float" and x.t.ndim == 3 and x.t.size > 0)
+    if x is None:
+        return None
+    _, n, channels = x.t.shape
+    which, k, stride = int(run.rng.integers(6)), int(run.rng.integers(1, 4)), int(run.rng.integers(1, 3))
+    padding = str(run.rng.choice(["valid", "same"]))
+    if which == 0 and (x.exact or not run.program.smooth):
+        return Item(rv.max_pool(x.t, k, stride, padding), x.scale, x.error)
+    if which == 1:
+        mode = str(run.rng.choice(["reflect", "symmetric", "edge"]))
+        return _moved(x, rv.pad(x.t, [(0, 0), (k, stride), (0, 1)], mode))
+    if which == 2:
+        return _moved(x, rv.resize(x.t, int(run.rng.integers(1, 2 * n + 1))))
+    x = run.tame(x)
+    if which == 3:
+        return run.approximate(rv.average_pool(x.t, k, stride, padding), x.scale, x.error, x)
+    groups = channels if run.coin(0.3) else 1
+    filters = groups * int(run.rng.integers(1, 4))
+    turned = which == 4 and groups == 1
+    kernel = run.rng.choice([-1.0, 0.5, 1.0], (k, filters, channels) if turned else (k, channels // groups, filters))
+    weights = rv.tensor(kernel, x.name)
+    made = rv.conv_transpose(x.t, weights, stride, padding) if turned else rv.conv(
+        x.t, weights, stride, padding, 1, groups
+    )  # fmt: skip
+    terms = k * channels // groups
+    scale = terms * x.scale
+    return Item(made, scale, 1.01 * terms * x.error + 2 * (terms + 2) * x.epsilon * scale)
+
+
 # -- control and variables ----------------------------------------------------------------------------------------
 
 
@@ -637,5 +702,6 @@ ACTIONS: dict[str, tuple[float, Callable[[Run], Item | None]]] = {
     "products": (1.5, products), "extremes": (6, extremes), "softmax": (4, softmax), "transposes": (4, transposes),
     "reshapes": (5, reshapes), "slices": (7, slices), "repeats": (3, repeats), "joins": (4, joins),
     "matmul": (7, matmul), "dense": (6, dense), "take": (5, take), "scatter": (4, scatter), "one_hot": (2, one_hot),
-    "random": (2, random), "control": (2, control), "assign": (7, assign),
+    "running": (3, running), "sorting": (3, sorting), "images": (6, images), "random": (2, random),
+    "control": (2, control), "assign": (7, assign),
 }  # fmt: skip

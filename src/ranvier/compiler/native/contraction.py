@@ -386,7 +386,7 @@ class TileKernel:
             self._call_epilogue(sums, bases, corner)
             return
         body = _Epilogue(spec, f, self.lanes, bases, self.uniform, corner)
-        masks = [body.mask(v) for v in range(tile.vectors)]
+        masks = [body.mask(v, tile.vectors * self.lanes >= spec.width) for v in range(tile.vectors)]
         rows = [body.row_loads(v) for v in range(tile.vectors)]
         for r, line in enumerate(sums):
             with self._if_ours(r):
@@ -423,7 +423,8 @@ class TileKernel:
         body = _Epilogue(self.spec, g, self.lanes, [g[f"o{i}"] for i in range(len(bases))], own, corner)
         with g.loop(g["first"], g["last"]) as row, g.loop(0, tile.vectors) as column:
             total = g.load(g["sums"], row * size + column * self.lanes, self.vec, align=align)
-            body.vector(row, column, total, body.mask(column), body.row_loads(column))
+            mask = body.mask(0, self.lanes >= self.spec.width) if tile.vectors == 1 else body.mask(column)
+            body.vector(row, column, total, mask, body.row_loads(column))
         f.helpers |= {**g.helpers, g.name: g.definition()}
         f.declarations |= g.declarations
         f.call(g.name, list(given.values()), "void", declare=False)
@@ -637,11 +638,18 @@ class _Epilogue:
     ):  # fmt: skip
         self.spec, self.f, self.lanes, self.bases, self.uniform, self.corner = spec, f, count, bases, uniform, corner
 
-    def mask(self, v: Value | int) -> Value | None:
-        """The lanes of vector ``v`` that exist, when C is in rows that do not end with a panel."""
+    def mask(self, v: Value | int, whole: bool = False) -> Value | None:
+        """The lanes of vector ``v`` that exist, when C is in rows that do not end with a panel.
+
+        ``whole``: the tile is as wide as a panel.
+        """
         f, spec = self.f, self.spec
         if spec.c == "panels" or spec.n % spec.width == 0:
             return None
+        if whole and isinstance(v, int) and spec.n < spec.width:
+            # There is one panel. The mask must say so itself: where LLVM finds out that one lane is left, it writes too
+            # many bytes (see Function.store).
+            return f.first_lanes(spec.n - v * self.lanes, self.lanes)
         left = spec.n - (self.corner[2] + v * self.lanes)
         return f.first_lanes(left, self.lanes)
 
