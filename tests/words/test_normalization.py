@@ -135,6 +135,19 @@ def test_a_frozen_layer_uses_the_moving_statistics(rng: np.random.Generator) -> 
     assert not np.array_equal(layer(x, training=True).numpy(), layer(x).numpy())
 
 
+def test_freezing_between_fits(rng: np.random.Generator) -> None:
+    x = (rng.normal(size=(16, 3)) + 5).astype(np.float32)
+    plain = layers.BatchNormalization(center=False, scale=False)
+    model = rv.Sequential([rv.Input((3,)), plain, layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, :1], verbose=0)
+    before = plain.get_weights()
+    assert (before[0] > 0).all()
+    plain.trainable = False
+    model.fit(x, x[:, :1], verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(before, plain.get_weights(), strict=True))
+
+
 def test_gradients_to_second_order(rng: np.random.Generator) -> None:
     layer = layers.BatchNormalization(dtype="float64")
     x = rng.normal(size=(5, 2, 3)) + 3

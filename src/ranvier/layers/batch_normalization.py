@@ -59,8 +59,8 @@ class BatchNormalization(Layer):
         >>> layer = rv.layers.BatchNormalization(epsilon=0.0)
         >>> layer(rv.tensor([[1.0], [3.0]]), training=True).tolist()
         [[-1.0], [1.0]]
-        >>> layer.moving_mean.numpy().round(4).tolist()
-        [0.02]
+        >>> layer.moving_mean.numpy().round(4)
+        array([0.02], dtype=float32)
         >>> layer
         BatchNormalization(1)
     """

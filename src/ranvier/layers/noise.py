@@ -128,7 +128,7 @@ class AlphaDropout(_Noise):
     Example:
         >>> x = rv.tensor(np.random.default_rng(0).normal(size=(300, 300)))
         >>> y = rv.layers.AlphaDropout(0.3, seed=1)(x, training=True).numpy()
-        >>> abs(y.mean()) < 0.02, round(float(y.std()), 1)
+        >>> bool(abs(y.mean()) < 0.02), round(float(y.std()), 1)
         (True, 1.0)
     """
 

@@ -183,7 +183,9 @@ class Engine:
     def segments(self, compiled: Compiled, rows: int, size: int, training: bool) -> list[Segment]:
         """The steps that make an epoch."""
         model = self.model
-        flags = tuple((id(v), v.trainable) for v in model.weights) if training else ()
+        flags: tuple[Any, ...] = ()
+        if training:  # batch normalisation asks whether it is frozen, also where it has no weights to train
+            flags = (*((id(v), v.trainable) for v in model.weights), *(layer.trainable for layer in model._tree()))
         key = (training, id(compiled), compiled._shapes, rows, size, flags)
         found = self._segments.get(key)
         if found is None:
