@@ -119,3 +119,31 @@ def test_a_sum_of_products_that_is_wanted_twice_stays(rng):
     a, b = (rng.normal(size=(B, T, T)).astype("f") for _ in range(2))
     check(lambda a, b: [rv.sum(a @ b, 0), a @ b], a, b, near=1e-4)
     check(lambda a, b: rv.sum(a @ b, 0), a, b, near=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(16, 2, 8), (16, 4, 32)])
+def test_a_variable_updated_in_another_shape(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    """A kernel of several heads is multiplied, and so updated, as a matrix; the variable keeps its axes."""
+    start = rng.normal(size=shape).astype(np.float32)
+    columns = shape[1] * shape[2]
+    x, c = (rng.normal(size=s).astype(np.float32) for s in ((192, 16), (192, columns)))
+    weight = rv.Variable(start)
+
+    def step(x: rv.Tensor, c: rv.Tensor) -> rv.Tensor:
+        def loss() -> rv.Tensor:
+            return rv.sum(rv.tanh(x @ rv.reshape(weight.value, (16, columns))) * c)
+
+        (gradient,) = rv.value_and_grad(loss, wrt=[weight])()[1]
+        new = weight.value - gradient * 1e-3
+        weight.assign(rv.where(rv.sum(new) < 1e9, new, weight.value))
+        return rv.sum(new)
+
+    compiled = rv.jit(step)
+    for _ in range(3):
+        compiled(x, c)
+    found = weight.numpy()
+    weight.assign(start)
+    for _ in range(3):
+        step(rv.tensor(x), rv.tensor(c))
+    # three steps of 1e-3 times sums of 192 products of single precision, none larger than about 40
+    assert np.allclose(found, weight.numpy(), rtol=1e-6, atol=3e-3 * 192 * 40 * 2.0**-24)

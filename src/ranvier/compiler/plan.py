@@ -14,7 +14,8 @@ from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.kernel import Callback, Control, Kernel
 from ranvier.compiler.passes.copies import extent, flat_copy
 from ranvier.compiler.storage import memory_dtype
-from ranvier.compiler.views import view
+from ranvier.compiler.views import VIEWS, view
+from ranvier.errors import InternalError
 
 __all__ = ["Place", "Plan", "make_plan"]
 
@@ -155,6 +156,7 @@ def _schedule(graph: Graph, steps: list[Step]) -> tuple[list[Step], list[tuple[V
         old = graph.inputs[first + index]
         if new is old:
             continue
+        new = _in_memory(new)
         made = writers.get(id(new), [])
         taken = any(new is v for v, _ in inplace)
         if len(made) == 1 and not taken and _may_overwrite(steps[made[0]], old, new):
@@ -165,6 +167,16 @@ def _schedule(graph: Graph, steps: list[Step]) -> tuple[list[Step], list[tuple[V
                 continue
         copies.append((new, index))
     return [steps[i] for i in _topological(after)], inplace, copies
+
+
+def _in_memory(new: Value) -> Value:
+    """A variable's new value as it was computed: flattening leaves it a plain reshape of that."""
+    root = new
+    while root.op == "reshape":
+        root = root.inputs[0]
+    if root.op in VIEWS or (root is not new and root.layout):
+        raise InternalError(f"plan: the new value of a variable, {new.op}{list(new.shape)}, does not lie in memory")
+    return root
 
 
 def _may_overwrite(step: Step, old: Value, new: Value) -> bool:
