@@ -228,7 +228,7 @@ def _vectors(spec: Window) -> int:
     count = _IN_FLIGHT.get(spec.isa, 4) // (2 if spec.acc == "float64" else 1)
     if slides(spec):  # there is a sum for each tap along the line
         count = 4 if spec.rows > 1 or spec.channels != spec.width else 1
-    elif side_by_side(spec):
+    elif side_by_side(spec) or (spec.taps > 4 and _inside(spec) >= _WORTH):  # much code for each
         count = max(1, count // 2)
     cost = weight(spec.body)
     return 1 if cost > 40 else max(1, count // 2) if cost > 10 else count
