@@ -210,6 +210,32 @@ def _convolution_fault(v: Value) -> str:
     return "" if expected == found else f"expected {expected} numbers in its second input and in it, found {found}"
 
 
+def _scan_fault(v: Value) -> str:
+    """What is wrong with a scan: its body must take the carries, slices and captured values that it is given."""
+    body, n, slices, turns = v.attrs["body"], v.attrs["carries"], v.attrs["slices"], v.attrs["turns"]
+    if len(body.inputs) != len(v.inputs) or len(body.outputs) < n or turns < 1:
+        return f"a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs for {turns} turns"
+    for i, (inner, outer) in enumerate(zip(body.inputs, v.inputs, strict=True)):
+        expected = (turns, *inner.shape) if n <= i < n + slices else inner.shape
+        if (outer.shape, outer.dtype) != (expected, inner.dtype):
+            return f"expected input {i} to be {inner.dtype}{list(expected)}"
+    for before, after in zip(body.inputs[:n], body.outputs, strict=False):
+        if (before.shape, before.dtype) != (after.shape, after.dtype):
+            return f"a carry of {before.dtype}{list(before.shape)} becomes {after.dtype}{list(after.shape)}"
+    return ""
+
+
+def _scan_output_fault(v: Value) -> str:
+    """What is wrong with an output of a scan: a last carry (or all its slots), or a stack of all turns."""
+    attrs, index = v.inputs[0].attrs, v.attrs["index"]
+    if not 0 <= index < len(attrs["body"].outputs):
+        return f"there is no output {index}"
+    inner = attrs["body"].outputs[index]
+    lead = attrs.get("slots", ())[index : index + 1] if index < attrs["carries"] else (attrs["turns"],)
+    expected = (*lead, *inner.shape)
+    return "" if (v.shape, v.dtype) == (expected, inner.dtype) else f"expected {inner.dtype}{list(expected)}"
+
+
 def _compiler_op_fault(v: Value) -> str:
     """What is wrong with a node of an op that only the compiler makes; empty if nothing is."""
     if len(v.inputs) != _ARITY.get(v.op, len(v.inputs)):
@@ -217,7 +243,9 @@ def _compiler_op_fault(v: Value) -> str:
     if v.op == "project":
         if v.inputs[0].op not in _CONTROL or not isinstance(v.attrs.get("index"), int):
             return "a projection of what is no loop or branch"
-        return ""
+        return _scan_output_fault(v) if v.inputs[0].op == "scan" else ""
+    if v.op == "scan":
+        return _scan_fault(v)
     if v.op in ("convolve", "correlate"):
         return _convolution_fault(v)
     if v.op in _WINDOWS:
