@@ -655,9 +655,9 @@ class _Epilogue:
 
     def row_loads(self, v: Value | int) -> dict[int, Value]:
         """Vector ``v`` of the operands that have one value for each column, by body index."""
-        f, spec = self.f, self.spec
+        f, spec, mask = self.f, self.spec, self.mask(v)
         return {
-            i: f.load(self.bases[instr.attrs[0]], v * self.lanes, vector(KINDS[instr.dtype], self.lanes))
+            i: f.load(self.bases[instr.attrs[0]], v * self.lanes, vector(KINDS[instr.dtype], self.lanes), mask)
             for i, instr in enumerate(spec.body)
             if instr.op == "load" and spec.operands[instr.attrs[0]].mode == "row"
         }
