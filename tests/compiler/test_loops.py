@@ -97,7 +97,7 @@ def test_sums_over_turns_leave_the_loop(x, u):
     graph = residuals(graph_of(rv.grad(f, (1, 2)), x, u, u[0]))
     assert [s.attrs["carries"] for s in scans(graph)] == [1, 3]
     graph = histories(totals(graph))
-    forward, backward = scans(graph)
+    _, backward = scans(graph)
     assert backward.attrs["carries"] == 1
     assert inside(backward).count("matmul") == 1
     assert "reduce_sum" not in inside(backward)
