@@ -126,6 +126,22 @@ def test_depthwise_convolution(channels, dtype, padding, strides, rng):
     assert sum(isinstance(k.spec, WindowWeights) for k in all_kernels(plan)) == 1
 
 
+@pytest.mark.parametrize("batch", [2, 9])
+@pytest.mark.parametrize(("channels", "filters"), [(3, 6), (16, 48)])
+def test_several_filters_for_each_channel(channels, filters, batch, rng):
+    def f(x, w):
+        y, back = rv.vjp(lambda x, w: rv.conv(x, w, 2, "same", groups=channels), x, w)
+        return y, back(y)
+
+    plan = equal(f, whole(rng, (batch, 7, 6, channels)), whole(rng, (3, 3, 1, filters)))
+    assert [k.kind for k in windows(plan)] == ["weighted", "weighted"]
+
+
+def test_one_channel_and_many_filters_is_a_product(rng):
+    plan = equal(lambda x, w: rv.conv(x, w), whole(rng, (9, 7, 6, 1)), whole(rng, (3, 3, 1, 8)))
+    assert not windows(plan)
+
+
 def test_weight_gradients_in_chunks(rng):
     x, g = whole(rng, (8, 28, 28, 16)), whole(rng, (8, 28, 28, 16))
 

@@ -33,11 +33,14 @@ LOWERED = (*_POOLING, *_DEPTHWISE)
 
 
 def _depthwise(v: Value) -> bool:
-    """Whether a convolution, or a gradient of one, has a kernel of its own for every channel."""
+    """Whether a convolution, or a gradient of one, sees one channel at a time."""
     if v.op not in _DEPTHWISE:
         return False
-    kernel = v.shape if v.op == "conv_kernel" else v.inputs[1].shape
-    return v.attrs["groups"] == kernel[-1] == v.inputs[0].shape[-1] and kernel[-2] == 1
+    one, filters = (v.shape if v.op == "conv_kernel" else v.inputs[1].shape)[-2:]
+    groups = v.attrs["groups"]
+    if one != 1 or (groups == 1 and filters > 1):  # one channel only and many filters: that is a product
+        return False
+    return filters == groups or v.dtype is not dtypes.bfloat16  # repeated channels are rounded before they are added
 
 
 def _axes(v: Value) -> tuple[Axis, ...]:
@@ -72,6 +75,9 @@ def lower_window(v: Value, inputs: Sequence[Value], within: bool = False) -> Val
     """
     batch, given = v.inputs[0].shape[0], list(inputs)
     axes = _axes(v) if within else (identity(batch), *_axes(v))
+    several = 1 if v.op in _POOLING else _filters(v) // v.attrs["groups"]  # filters of one channel
+    if several > 1 and v.op != "conv_input":
+        given[0] = _repeated(given[0], several)
     if v.op == "conv_kernel":
         return _weights(v, axes, given)
     kind = _POOLING.get(v.op, "weighted")
@@ -81,8 +87,30 @@ def lower_window(v: Value, inputs: Sequence[Value], within: bool = False) -> Val
         kernel = given[1]
         table = (kernel.size // kernel.shape[-1], kernel.shape[-1])
         given[1] = kernel.like("reshape", [kernel], {"shape": table}, shape=table)
-    inner = (batch, v.shape[-1]) if within else (v.shape[-1],)
-    return v.like("window", given, {"kind": kind, "axes": axes}, shape=(*(a.out for a in axes), *inner))
+    channels = v.shape[-1] if kind != "weighted" else given[1].shape[-1]
+    inner = (batch, channels) if within else (channels,)
+    made = v.like("window", given, {"kind": kind, "axes": axes}, shape=(*(a.out for a in axes), *inner))
+    return _added(made, several) if several > 1 and v.op == "conv_input" else made
+
+
+def _filters(v: Value) -> int:
+    return (v.shape if v.op == "conv_kernel" else v.inputs[1].shape)[-1]
+
+
+def _repeated(x: Value, times: int) -> Value:
+    """Every channel so many times, side by side."""
+    shape = (*x.shape, times)
+    column = x.like("reshape", [x], {"shape": (*x.shape, 1)}, shape=(*x.shape, 1))
+    wide = x.like("broadcast_to", [column], {"shape": shape}, shape=shape)
+    flat = (*x.shape[:-1], x.shape[-1] * times)
+    return x.like("reshape", [wide], {"shape": flat}, shape=flat)
+
+
+def _added(x: Value, times: int) -> Value:
+    """The adjoint: so many channels side by side become one."""
+    shape = (*x.shape[:-1], x.shape[-1] // times)
+    split = x.like("reshape", [x], {"shape": (*shape, times)}, shape=(*shape, times))
+    return x.like("reduce_sum", [split], {"axes": (split.ndim - 1,)}, shape=shape)
 
 
 def _weights(v: Value, axes: tuple[Axis, ...], images: Sequence[Value]) -> Value:
