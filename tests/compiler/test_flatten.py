@@ -147,3 +147,21 @@ def test_a_variable_updated_in_another_shape(shape: tuple[int, ...], rng: np.ran
         step(rv.tensor(x), rv.tensor(c))
     # three steps of 1e-3 times sums of 192 products of single precision, none larger than about 40
     assert np.allclose(found, weight.numpy(), rtol=1e-6, atol=3e-3 * 192 * 40 * 2.0**-24)
+
+
+def test_new_values_of_variables_have_memory_of_their_own(rng):
+    """A weight with axes of size 1 is updated in the shape of a product."""
+    w, x = rv.Variable(rng.normal(size=(1, 1, 6, 5)).astype("f")), rng.normal(size=(4, 6)).astype("f")
+    slot = rv.Variable(np.zeros((1, 1, 6, 5), "f"))
+
+    def step(x):
+        slope = rv.reshape(rv.transpose(x) @ (x @ rv.reshape(w, (6, 5))), (1, 1, 6, 5))
+        slot.assign(slot * 0.5 + slope)
+        w.assign(w - 0.01 * slot)
+
+    kernel, held, compiled = w.numpy().astype("d")[0, 0], 0.0, rv.jit(step)
+    for _ in range(3):
+        compiled(x)
+        held = 0.5 * held + x.T @ (x @ kernel)
+        kernel = kernel - 0.01 * held
+        np.testing.assert_allclose(w.numpy()[0, 0], kernel, rtol=1e-4, atol=1e-5)
