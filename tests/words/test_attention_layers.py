@@ -38,7 +38,8 @@ def test_attention_is_that_of_keras(name: str, options: dict[str, Any], causal: 
     pair = [floats(rng, 2, 3, 4), floats(rng, 2, 5, 4)]
     three = [*pair[:1], floats(rng, 2, 5, 6), floats(rng, 2, 5, 4)]
     for x in (pair, three):
-        compare(ours, theirs, x, rng, BOUND, use_causal_mask=causal)
+        # the gradient of a scale is one sum of terms of size 1 that may cancel
+        compare(ours, theirs, x, rng, BOUND, least=1.0, use_causal_mask=causal)
         shapes = [p.shape for p in x]
         assert ours.compute_output_shape(shapes) == tuple(theirs.compute_output_shape(shapes))
     seen, shown = np.array([[1, 1, 0], [1, 0, 1]], bool), np.array([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0]], bool)
