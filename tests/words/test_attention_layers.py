@@ -212,6 +212,14 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
         lambda: layers.Attention()([rv.ones((2, 3, 4)), rv.ones((2, 5, 4))], mask=[None, np.ones((2, 3), bool)]),
         ShapeError, r"expected a value mask of shape \(2, 5\), one entry for each step, got \(2, 3\)",
     ),
+    (
+        lambda: layers.Attention()([rv.ones((2, 3, 4)), rv.ones((2, 0, 4))]), ShapeError,
+        r"expected at least one step to attend to, got a value of shape \(None, 0, 4\)",
+    ),
+    (
+        lambda: layers.MultiHeadAttention(2, 2)(rv.ones((2, 3, 4)), rv.ones((2, 0, 4))), ShapeError,
+        r"expected at least one step to attend to, got a value of shape \(None, 0, 4\)",
+    ),
     (lambda: layers.MultiHeadAttention(0, 2), ArgumentError, "num_heads to be an integer of at least 1, got 0"),
     (lambda: layers.MultiHeadAttention(2, 0), ArgumentError, "expected key_dim to be an integer of at least 1, got 0"),
     (lambda: layers.MultiHeadAttention(2, 2, value_dim=0), ArgumentError, "expected value_dim to be an integer"),

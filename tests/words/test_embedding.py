@@ -99,7 +99,7 @@ def test_eagerly_and_in_jit(bad: int, text: str) -> None:
 
 
 def test_data_is_refused_at_the_door() -> None:
-    for before in ((), (rv.Input((3,)),)):
+    for before in ((), (rv.Input((3,)),), (rv.Input((3,), dtype="int32"),)):
         model, x, y = fitted(*before)
         model.fit(x, y, verbose=0)
         start = model.get_weights()

@@ -95,6 +95,8 @@ class _Attention(Layer):
                 f"{who}: expected value and key with the same steps, got shapes query {query}, value {value}, key "
                 f"{key}: all are (batch, steps, features)."
             )
+        if value[-2] == 0:
+            raise ShapeError(f"{who}: expected at least one step to attend to, got a value of shape {value}.")
         if query[-1] != key[-1]:
             raise ShapeError(f"{who}: query {query} and key {key} are compared and must have the same last axis.")
         if query[:-2] != value[:-2]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ranvier.dtypes import as_dtype
 from ranvier.errors import ShapeError
 from ranvier.layers.base import InputSpec, Layer, as_batch_shape, register
 from ranvier.layers.checks import whole
@@ -67,7 +68,8 @@ def Input(shape: Any, batch_size: int | None = None, dtype: Any = "float32", nam
     Args:
         shape: shape of one sample, without the batch axis.
         batch_size: size of the batch axis; None leaves it open.
-        dtype: a floating dtype.
+        dtype: a floating dtype. Integer ones are taken for the sake of Keras programs: integers go in as they are where
+            the layer behind takes them (Embedding), and are converted elsewhere.
         name: name of the layer.
 
     Raises:
@@ -77,4 +79,5 @@ def Input(shape: Any, batch_size: int | None = None, dtype: Any = "float32", nam
         >>> rv.layers.Input(shape=(784,))
         InputLayer((None, 784))
     """
-    return InputLayer(shape, batch_size, dtype=dtype, name=name)
+    wanted = as_dtype(dtype)
+    return InputLayer(shape, batch_size, dtype=wanted if wanted.is_float else "float32", name=name)

@@ -278,6 +278,8 @@ class MultiHeadAttention(Layer):
             raise ShapeError(
                 f"{who}: expected query, value and key of shape (batch, steps, features), got {query}, {value}, {key}."
             )
+        if 0 in value[1:-1]:
+            raise ShapeError(f"{who}: expected at least one step to attend to, got a value of shape {value}.")
         if value[1:-1] != key[1:-1] or (query[0] != value[0] and None not in (query[0], value[0])):
             raise ShapeError(
                 f"{who}: value {value} and key {key} must have the same steps, and query {query} their batch."
