@@ -11,6 +11,7 @@ import pytest
 import ranvier as rv
 from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.kernel import Callback, Control
+from ranvier.compiler.passes import kernels
 from ranvier.compiler.passes.histories import histories
 from ranvier.compiler.passes.loops import hoist
 from ranvier.compiler.passes.residuals import residuals
@@ -257,13 +258,8 @@ def test_second_derivatives(reverse, rng):
 
 def test_callbacks_follow_the_turn(monkeypatch, rng):
     """An op that runs on the reference reads and writes this turn's parts of the stacks."""
-    from ranvier.compiler.passes import kernels
-
     x = rng.normal(size=(4, 3, 2))
-    monkeypatch.setattr(
-        kernels, "_concatenate", lambda v, checked, within: [kernels._callback([v])] if not within else []
-    )
-    monkeypatch.setattr(kernels, "parts", lambda graph, groups: {})
+    _concatenate_on_the_reference(monkeypatch)
     f = rv.jit(lambda x: rv.scan(lambda c, s: ((d := rv.concatenate([s[:, :1], c[:, :1]], 1)), d), x[0], x))
     last, every = f(x)
     steps = f.specialise(x)[0].executor.plan.steps
@@ -271,3 +267,23 @@ def test_callbacks_follow_the_turn(monkeypatch, rng):
     meant = rv.scan(lambda c, s: ((d := rv.concatenate([s[:, :1], c[:, :1]], 1)), d), rv.asarray(x[0]), rv.asarray(x))
     np.testing.assert_array_equal(last.numpy(), meant[0].numpy())
     np.testing.assert_array_equal(every.numpy(), meant[1].numpy())
+
+
+def test_a_failing_callback_ends_the_run(monkeypatch, rng):
+    calls = []
+
+    def fail(v, inputs):
+        calls.append(v)
+        raise ValueError("not today")
+
+    _concatenate_on_the_reference(monkeypatch)
+    monkeypatch.setattr(kernels, "evaluate", fail)
+    f = rv.jit(lambda x: rv.scan(lambda c, s: (rv.concatenate([s[:, :1], c[:, :1]], 1), None), x[0], x)[0])
+    with pytest.raises(ValueError, match="not today"):
+        f(rng.normal(size=(50, 3, 2)))
+    assert len(calls) == 1
+
+
+def _concatenate_on_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_concatenate", lambda v, checked, within: [kernels._callback([v])])
+    monkeypatch.setattr(kernels, "parts", lambda graph, groups: {})

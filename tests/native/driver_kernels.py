@@ -68,6 +68,15 @@ def word_at(address: int) -> ctypes.c_int64:
     return ctypes.c_int64.from_address(address)
 
 
+def moved(buffers: int, moves: int, count: int) -> tuple[int, ...]:
+    """The addresses of a moving kernel's buffers in this turn (of thread 0)."""
+    places = [word_at(buffers + 8 * i).value for i in range(count)]
+    for i in range(word_at(moves).value):
+        which, counter, stride, mask = (word_at(moves + 8 * (1 + 4 * i + k)).value for k in range(4))
+        places[which] += (word_at(counter).value & mask) * stride
+    return tuple(places)
+
+
 def interpret(table: np.ndarray, steps: int, state: np.ndarray, kernels: dict[int, object]) -> int:
     """Run a program in Python. ``kernels`` gives a function ``(buffers, lo, hi)`` for each kernel's address."""
     pc = done = 0
@@ -80,6 +89,14 @@ def interpret(table: np.ndarray, steps: int, state: np.ndarray, kernels: dict[in
                 return done
         elif op == Op.KERNEL:
             kernels[a](b, 0, c)
+        elif op == Op.MOVING:
+            moves, count = (int(word) for word in table[pc - 1][6:8])
+            kernels[a](moved(b, moves, count), 0, c)
+        elif op == Op.ENTER:
+            word_at(a).value = 0
+        elif op == Op.LOOP:
+            word_at(a).value += 1
+            pc = c if word_at(a).value < b else pc
         elif op == Op.JUMP:
             pc = a
         elif op in (Op.BRANCH_FALSE, Op.LESS):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranvier.compiler.native import pool
+from ranvier.compiler.native import driver, pool
 from ranvier.compiler.native.engine import KernelStore
 from ranvier.compiler.native.runtime import CALLBACK, Op, Runtime, program
 from ranvier.compiler.native.target import host_isa
@@ -383,3 +383,45 @@ def test_late_threads_of_a_larger_run() -> None:
         print(go(5, 8), set(counts.tolist()))
     """
     assert child(source, timeout=30.0) == "5 {15}"
+
+
+# -- loops of known length --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("split", [0, 1])
+def test_buffers_move_with_the_turns(runtime, store, state, threads, split) -> None:
+    """Two loops, one inside the other: a kernel reads slot after slot of a stack, and writes two places in turn."""
+    address = store.get([kernels.Scramble(N, 3)])[0]
+    outer, inner = 3, 4
+    x = np.arange(outer * inner * N).reshape(outer, inner, N)
+    y, out = np.zeros((2, N), np.int64), np.zeros((outer, inner, N), np.int64)
+    counters = np.zeros((2, driver.COUNTER * pool.MAX_THREADS), np.int64)
+    rows, columns = counters.ctypes.data, counters[1].ctypes.data
+    size = x.itemsize * N
+
+    def moves(*each: tuple[int, int, int, int]) -> np.ndarray:
+        return np.array([len(each), *(word for move in each for word in move)])
+
+    there, back = kernels.pointers(x, y), kernels.pointers(y, out)
+    stack = [(rows, inner * size, -1), (columns, size, -1)]
+    first = moves((0, *stack[0]), (0, *stack[1]), (1, columns, size, 1))
+    second = moves((0, columns, size, 1), (1, *stack[0]), (1, *stack[1]))
+    calls = [
+        (Op.MOVING, address, ctypes.addressof(b), N, split, 1, m.ctypes.data, 2)
+        for b, m in ((there, first), (back, second))
+    ]
+    program_rows = [
+        (Op.ENTER, rows), (Op.ENTER, columns), *calls, (Op.LOOP, columns, inner, 2), (Op.LOOP, rows, outer, 1),
+        (Op.END,),
+    ]  # fmt: skip
+    run(runtime, program_rows, 2, threads, state)
+    middle = x[..., ::-1] * 3 + np.arange(N)
+    np.testing.assert_array_equal(out, middle[..., ::-1] * 3 + np.arange(N))
+    np.testing.assert_array_equal(y, middle[-1, -2:])
+
+
+def test_moves_as_the_interpreter_understands_them() -> None:
+    counters, base = np.array([5]), np.array([1000, 2000])
+    moves = np.array([2, 0, counters.ctypes.data, -16, -1, 1, counters.ctypes.data, 8, 1])
+    assert kernels.moved(base.ctypes.data, moves.ctypes.data, 2) == (1000 - 80, 2000 + 8)

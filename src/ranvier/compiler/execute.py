@@ -109,6 +109,8 @@ class NativeExecutor:
         function = self._run_callback(step)
 
         def call(_: int) -> None:
+            if self._failure is not None:
+                return  # the turns of a loop that are left: nothing is computed with what a failed one left behind
             try:
                 function()
             except BaseException as error:  # noqa: BLE001  must not cross native frames; raised again by run

@@ -30,7 +30,8 @@ path whatever happens to the tested value meanwhile.
 
 ``state`` is an array of int64: word 0 is an error code, word 1 a request to stop, word 2 asks for denormal numbers to
 be treated as zero while the program runs (0: they stay what IEEE 754 says). A step in which an error turns up is
-the last one (it is left at once at the next conditional jump); a request to stop is honoured when a step is complete.
+the last one (it is left at once at the next BRANCH_FALSE or LESS; a LOOP runs to its end); a request to stop is
+honoured when a step is complete.
 
 The threads (native ones, that never touch Python) are shared by the whole process: see ``pool.py``. The driver is
 written with the builder like any kernel and is cached with them. The floating-point mode of the calling thread is put

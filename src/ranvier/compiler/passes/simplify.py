@@ -28,7 +28,9 @@ def simplify(graph: Graph) -> Graph:
         before, pool = len(nodes), _Pool()
 
         def rule(v: Value, inputs: list[Value], pool: _Pool = pool) -> Value:
-            made = _law(with_inputs(v, inputs))
+            made, before = with_inputs(v, inputs), None
+            while made is not before:  # what a law makes, another may simplify
+                made, before = _law(made), made
             made = with_inputs(made, [pool.merge(i) for i in made.inputs])  # a law may have made inputs too
             return pool.merge(made)
 
