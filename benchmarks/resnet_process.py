@@ -40,11 +40,11 @@ def run(plan: Plan) -> dict[str, Any]:
 
 
 def measure(side: str, rounds: int) -> dict[str, float]:
-    """Medians of ``rounds`` cold starts, each followed by a warm one that goes on training."""
-    cold, warm = [], []
+    """Medians of ``rounds`` cold starts, each followed by a warm one, and by one that goes on training."""
+    cold, warm, trained = [], [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            for steps, kept in ((0, cold), (STEPS, warm)):
+            for steps, kept in ((0, cold), (0, warm), (STEPS, trained)):
                 arguments = [side, "resnet20", str(steps)]
                 kept.append(run_fresh("benchmarks.contenders.net_process", arguments, {**caches(folder), **THREADS}))
 
@@ -53,7 +53,7 @@ def measure(side: str, rounds: int) -> dict[str, float]:
 
     return {
         "cold": middle(cold, "step_s"), "warm": middle(warm, "step_s"), "import": middle(warm, "import_s"),
-        "before": middle(warm, "before"), "memory": statistics.median(s["peak"] - s["before"] for s in warm),
+        "before": middle(warm, "before"), "memory": statistics.median(s["peak"] - s["before"] for s in trained),
     }  # fmt: skip
 
 

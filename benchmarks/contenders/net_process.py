@@ -1,7 +1,8 @@
 """A fresh process that builds a network and trains it: ``python -m benchmarks.contenders.net_process SIDE NET STEPS``.
 
 The last line printed is JSON: seconds for the import, seconds from the import to the end of the first step, resident
-memory after the import, and the most that was resident after ``STEPS`` more steps (0: none).
+memory after the import, and the most that was resident. With ``STEPS`` 0 the process ends after the first step, else it
+trains for so many steps as the training benchmarks do (Ranvier by ``fit``).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main(side: str, name: str, steps: str) -> dict[str, Any]:
     began = time.perf_counter()
     found = importlib.import_module(f"benchmarks.contenders.{module}")
     imported, before = time.perf_counter(), most_resident()
-    contender = found.FirstStep(name, **options)
+    contender = (found.Train if int(steps) else found.FirstStep)(name, **options)
     done = time.perf_counter()
     if int(steps):
         contender.run(int(steps))
