@@ -16,10 +16,7 @@ OURS, RIVAL = "Ranvier (predict)", "ONNX Runtime"
 def contenders(name: str, batch: int) -> list[Contender]:
     shared = {"net": name, "batch": batch}
     more, limit = {**shared, "threads": THREADS}, {"OMP_NUM_THREADS": str(THREADS)}
-    made = [
-        Contender("Ranvier", "ranvier_nets:Predict", {**shared, "how": how}, how, "ranvier")
-        for how in ("predict", "call")
-    ]
+    made = [Contender("Ranvier", "ranvier_nets:Predict", shared, "predict", "ranvier")]
     made.append(Contender(RIVAL, "onnx_nets:Predict", more, "", "onnxruntime", limit))
     made.append(Contender("PyTorch eager", "torch_nets:Predict", more, "", "torch", limit))
     return [*made, Contender("JAX jit", "jax_nets:Predict", shared, "", "jax")]
@@ -28,7 +25,7 @@ def contenders(name: str, batch: int) -> list[Contender]:
 def run(plan: Plan) -> dict[str, Any]:
     short = replace(plan, slice_s=plan.slice_s / 2, rounds=min(plan.rounds, 5))
     rows, bars, raw, failed = [], [], [], set()
-    sides = ("Ranvier (predict)", "Ranvier (call)", RIVAL, "PyTorch eager", "JAX jit")
+    sides = (OURS, RIVAL, "PyTorch eager", "JAX jit")
     for name in NETS:
         for batch in BATCHES:
             with Session(contenders(name, batch), short) as session:

@@ -154,23 +154,18 @@ class FirstStep(Train):
 
 
 class Predict:
-    """A batch through the network: ``how="predict"`` by ``model.predict``, ``"call"`` by calling the model."""
+    """A batch through ``model.predict``."""
 
-    def __init__(self, net: str, batch: int, how: str):
+    def __init__(self, net: str, batch: int):
         table = nets.NETS[net]
-        self.how, self.model = how, model(table)
-        self.x = nets.data(table, 1)[0][:batch]
+        self.model, self.x = model(table), nets.data(table, 1)[0][:batch]
         self.run(3)
 
     def run(self, n: int) -> tuple[float, int]:
         made, x = self.model, self.x
         began = time.perf_counter()
-        if self.how == "predict":
-            for _ in range(n):
-                made.predict(x, batch_size=len(x), verbose=0)
-        else:
-            for _ in range(n):
-                np.asarray(made(x))
+        for _ in range(n):
+            made.predict(x, batch_size=len(x), verbose=0)
         return time.perf_counter() - began, n
 
     def outputs(self) -> list[list[float]]:
