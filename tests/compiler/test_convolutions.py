@@ -99,3 +99,42 @@ def test_elementwise_work_on_images_of_one_channel_is_one_long_loop(rng):
         return rv.sum(rv.exp(rv.conv(x, w, padding="same")), axis=(1, 2, 3))
 
     np.testing.assert_allclose(rv.jit(f)(x, w).numpy(), f(x, w).numpy(), rtol=64 * 1.2e-7)  # 64 positive terms
+
+
+@pytest.mark.parametrize(
+    ("batch", "channels", "filters", "strides"),
+    [(8, 16, 32, 1), (16, 32, 16, 2), (10, 16, 16, 1), (9, 16, 16, 1), (8, 3, 16, 1), (8, 16, 20, 1), (2, 16, 16, 1)],
+)
+def test_bfloat16_is_exact_where_every_sum_is(batch, channels, filters, strides, rng):
+    """Sparse small integers: no sum needs more than the eight bits of a bfloat16, so nothing may be rounded. Even and
+    odd batches and channels take different tiles: words of two numbers, or single ones.
+    """
+    x = rng.integers(-1, 2, (batch, 5, 4, channels))
+    first = rng.integers(0, 30, (3, 3, channels, filters)) == 0
+    second = rng.integers(0, 30, (3, 3, filters, 16)) == 0
+    args = [rv.tensor(a, dtype="bfloat16") for a in (x, first, second)]
+
+    def net(x, first, second):
+        return rv.conv(rv.relu(rv.conv(x, first, strides=strides, padding="same")), second, padding="same")
+
+    def gradients(*args):
+        return rv.grad(lambda *a: rv.sum(rv.astype(net(*a), "float32") * 0.125), (0, 1, 2))(*args)
+
+    wanted, found = [net(*args), *gradients(*args)], [rv.jit(net)(*args), *rv.jit(gradients)(*args)]
+    for got, want in zip(found, wanted, strict=True):
+        assert np.abs(want.numpy()).max() > 0
+        np.testing.assert_array_equal(got.numpy(), want.numpy())
+
+
+def test_convolutions_of_bfloat16_multiply_words(rng):
+    """Weights and images come to the tiles as words of two numbers where the sizes allow it."""
+    x = rv.tensor(rng.standard_normal((8, 6, 6, 16)), dtype="bfloat16")
+    w = rv.tensor(rng.standard_normal((3, 3, 16, 16)), dtype="bfloat16")
+
+    def net(x, w):
+        return rv.value_and_grad(lambda w: rv.sum(rv.astype(rv.conv(rv.relu(rv.conv(x, w)), w), "float32")))(w)
+
+    plan = rv.jit(net).specialise(x, w)[0].executor.plan
+    specs = [step.spec for step in plan.steps if type(step.spec).__name__.startswith("Convolution")]
+    assert len(specs) == 5
+    assert {spec.dtype for spec in specs} == {"pairs"}

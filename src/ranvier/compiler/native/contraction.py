@@ -359,6 +359,30 @@ class TileKernel:
         """``total += x * y``. Without an fma instruction (the generic target) LLVM would call the C library."""
         total.set(x * y + total.get() if self.spec.isa == "generic" else self.f.fma(x, y, total.get()))
 
+    def _pairs_step(self, sums: list[list[Var]], a: Value, b: Value, apart: int) -> None:
+        """One word of A for each row, one vector of words of B: two products for each lane."""
+        f, spec, count = self.f, self.spec, self.lanes
+        row = [f.load(b, v * count, vector("i32", count)) for v in range(self.tile.vectors)]
+        if spec.dot:
+            factors = [f.emit(f"bitcast {y.kind} {y.name} to <32 x bfloat>", "<32 x bfloat>") for y in row]
+            for r, line in enumerate(sums):
+                x = f.splat(f.load(a, r * apart, "i32"), count)
+                x = f.emit(f"bitcast {x.kind} {x.name} to <32 x bfloat>", "<32 x bfloat>")
+                for y, total in zip(factors, line, strict=True):
+                    total.set(f.call("llvm.x86.avx512bf16.dpbf16ps.512", [total.get(), x, y], self.vec))
+            return
+        halves = [self._halves(y) for y in row]
+        for r, line in enumerate(sums):
+            low, high = (f.splat(x, count) for x in self._halves(f.load(a, r * apart, "i32")))
+            for (first, second), total in zip(halves, line, strict=True):
+                self._accumulate(total, low, first)
+                self._accumulate(total, high, second)
+
+    def _halves(self, words: Value) -> tuple[Value, Value]:
+        """The two numbers of a word as floats: a bfloat16 is the upper half of one."""
+        f = self.f
+        return f.cast("bitcast", words << 16, "float"), f.cast("bitcast", words & 0xFFFF0000, "float")
+
     # the epilogue
 
     def _uniform_values(self) -> None:
@@ -578,30 +602,6 @@ class _Kernel(TileKernel):
             x = f.splat(self._widen(f.load(a, r * apart, kind)), self.lanes)
             for v, total in enumerate(line):
                 self._accumulate(total, x, row[v])
-
-    def _pairs_step(self, sums: list[list[Var]], a: Value, b: Value, apart: int) -> None:
-        """One word of A for each row, one vector of words of B: two products for each lane."""
-        f, spec, count = self.f, self.spec, self.lanes
-        row = [f.load(b, v * count, vector("i32", count)) for v in range(self.tile.vectors)]
-        if spec.dot:
-            factors = [f.emit(f"bitcast {y.kind} {y.name} to <32 x bfloat>", "<32 x bfloat>") for y in row]
-            for r, line in enumerate(sums):
-                x = f.splat(f.load(a, r * apart, "i32"), count)
-                x = f.emit(f"bitcast {x.kind} {x.name} to <32 x bfloat>", "<32 x bfloat>")
-                for y, total in zip(factors, line, strict=True):
-                    total.set(f.call("llvm.x86.avx512bf16.dpbf16ps.512", [total.get(), x, y], self.vec))
-            return
-        halves = [self._halves(y) for y in row]
-        for r, line in enumerate(sums):
-            low, high = (f.splat(x, count) for x in self._halves(f.load(a, r * apart, "i32")))
-            for (first, second), total in zip(halves, line, strict=True):
-                self._accumulate(total, low, first)
-                self._accumulate(total, high, second)
-
-    def _halves(self, words: Value) -> tuple[Value, Value]:
-        """The two numbers of a word as floats: a bfloat16 is the upper half of one."""
-        f = self.f
-        return f.cast("bitcast", words << 16, "float"), f.cast("bitcast", words & 0xFFFF0000, "float")
 
     def _place(self, operand: EpilogueOperand) -> Value:
         """Where the tile's first element lies in an operand."""

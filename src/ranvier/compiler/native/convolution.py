@@ -107,12 +107,15 @@ class Convolution:
 
     Attributes:
         geometry: the pixels.
-        dtype: of A and B; sums are float64 for float64, else float32.
+        dtype: of A and B, or ``pairs``: words of two bfloat16 that are neighbours along the channels (A as it lies; B
+            see ``pairs.py``); channels and all steps of A and B then count words. Sums are float64 for float64, else
+            float32.
         width: columns of a panel of the weights.
         b_group, b_panel, b_tap: elements between groups, panels and taps of the weights.
         operands, body, stores: the epilogue, as in a ``Contraction``: ``tile`` operands lie like C, ``row`` operands
             have one value for each filter of every group, ``scalar`` ones a single value.
         isa: the instruction set that the kernel is for.
+        dot: whether the processor multiplies ``pairs`` by itself.
 
     In the kernel's buffer list A is 0, B is 1, the operands follow.
     """
@@ -127,6 +130,7 @@ class Convolution:
     body: Body
     stores: tuple[tuple[int, int], ...]
     isa: str = "avx512"
+    dot: bool = False
 
     # What the epilogue asks of a spec, see contraction.py.
     c, batch, m = "rows", 1, 0
@@ -179,7 +183,8 @@ class Convolution:
 
     @property
     def flops(self) -> int:
-        return 2 * self.geometry.work + self.geometry.c_size * sum(bool(i.args) for i in self.body)
+        each = 4 if self.dtype == "pairs" else 2
+        return each * self.geometry.work + self.geometry.c_size * sum(bool(i.args) for i in self.body)
 
     @property
     def bytes(self) -> int:
@@ -282,6 +287,9 @@ class _Kernel(TileKernel):
     def _multiply(self, a: Value, b: Value, c: Value | int, sums: Any) -> None:
         f, spec, g, kind = self.f, self.spec, self.spec.geometry, KINDS[self.spec.dtype]
         a, b = f.at(a, c, kind), f.at(b, c * spec.width, kind)
+        if spec.dtype == "pairs":
+            self._pairs_step(sums, a, b, g.a_row)
+            return
         row = [self._widen(f.load(b, v * self.lanes, vector(kind, self.lanes))) for v in range(self.tile.vectors)]
         for r, line in enumerate(sums):
             x = f.splat(self._widen(f.load(a, r * g.a_row, kind)), self.lanes)

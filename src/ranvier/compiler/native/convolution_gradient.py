@@ -48,9 +48,11 @@ class ConvolutionGradient:
 
     Attributes:
         geometry: that of the convolution forward: A is its input, C the gradient of its output.
-        dtype: of A and C; sums and results are float64 for float64, else float32.
+        dtype: of A and C, or ``pairs``: words of two bfloat16 of neighbouring rows (see ``pairs.py``); rows and steps
+            then count words. Sums and results are float64 for float64, else float32.
         chunks: into how many parts the first axis is cut.
         isa: the instruction set that the kernel is for.
+        dot: whether the processor multiplies ``pairs`` by itself.
 
     Buffers: 0 the input, 1 the gradient of the output, 2 the result.
     """
@@ -59,6 +61,7 @@ class ConvolutionGradient:
     dtype: str
     chunks: int
     isa: str = "avx512"
+    dot: bool = False
 
     # What a tile kernel asks of a spec: nothing follows the sums.
     operands: tuple[()] = ()
@@ -106,7 +109,7 @@ class ConvolutionGradient:
 
     @property
     def flops(self) -> int:
-        return 2 * self.geometry.work
+        return (4 if self.dtype == "pairs" else 2) * self.geometry.work
 
     @property
     def bytes(self) -> int:
@@ -242,6 +245,9 @@ class _Kernel(TileKernel):
         f, spec, g, kind = self.f, self.spec, self.spec.geometry, KINDS[self.spec.dtype]
         with f.loop(0, count) as k:
             at_a, at_b = f.at(a, k * g.a_row, kind), f.at(b, k * g.c_row, kind)
+            if spec.dtype == "pairs":
+                self._pairs_step(sums, at_a, at_b, 1)
+                return
             row = [
                 self._widen(f.load(at_b, v * self.lanes, vector(kind, self.lanes))) for v in range(self.tile.vectors)
             ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ranvier.compiler.graph import Graph, Value
@@ -334,11 +335,15 @@ class _Convolve(_Contract):
         g: Geometry = self.product.attrs["geometry"]
         batch, k, _ = weights.shape
         size = extent(weights) // batch  # of one packed matrix: a whole group, or one tap of it
-        one = batch == g.groups
+        one, width, dtype = batch == g.groups, abs(weights.layout), image.dtype.name
+        if weights.layout < 0:  # in words of two channels
+            k, size, dtype = k // 2, size // 2, "pairs"
+            g = replace(g, a_steps=tuple(s // 2 for s in g.a_steps), a_row=g.a_row // 2, channels=g.channels // 2)
         return Convolution(
-            geometry=g, dtype=image.dtype.name, width=weights.layout, b_group=size if one else size * g.taps,
-            b_panel=k * weights.layout, b_tap=g.channels * weights.layout if one else size,
+            geometry=g, dtype=dtype, width=width, b_group=size if one else size * g.taps,
+            b_panel=k * width, b_tap=g.channels * width if one else size,
             operands=tuple(self.operands), body=tuple(self.instrs), stores=tuple(stores), isa=self.isa.name,
+            dot=dtype == "pairs" and multiplies_pairs(self.isa),
         )  # fmt: skip
 
 
@@ -369,8 +374,14 @@ def _solo(members: Sequence[Value], isa: Any, checked: bool, within: dict[int, l
 
 
 def _correlate(v: Value, isa: Any) -> Kernel:
+    geometry: Geometry = v.attrs["geometry"]
+    if v.inputs[0].layout:  # in words of two rows
+        a_steps, c_steps = (tuple(s // 2 for s in steps) for steps in (geometry.a_steps, geometry.c_steps))
+        geometry = replace(geometry, a_steps=a_steps, c_steps=c_steps, rows=geometry.rows // 2)
+        spec = ConvolutionGradient(geometry, "pairs", v.attrs["chunks"], isa.name, multiplies_pairs(isa))
+        return Kernel(spec, [*map(Access, v.inputs), Access(v)], [2], [v])
     image, g = (view(x) for x in v.inputs)
-    spec = ConvolutionGradient(v.attrs["geometry"], v.inputs[0].dtype.name, v.attrs["chunks"], isa.name)
+    spec = ConvolutionGradient(geometry, v.inputs[0].dtype.name, v.attrs["chunks"], isa.name)
     return Kernel(spec, [Access(image.root, image.offset), Access(g.root, g.offset), Access(v)], [2], [v])
 
 

@@ -169,7 +169,11 @@ def _insert(graph: Graph, classes: _Classes, panels: set[int], width: Callable[[
         elif _product(v):
             new = _contract(v, inputs, to, width)
         elif v.op == "convolve":
-            new = v.like(v.op, [to(inputs[0], 0), _second(v, inputs[1], to, width)], v.attrs)
+            in_words = v.inputs[0].dtype.name == "bfloat16" and v.attrs["geometry"].channels % 2 == 0
+            weights = _pairs_of(inputs[1], pairs, width) if in_words else _second(v, inputs[1], to, width)
+            new = v.like(v.op, [to(inputs[0], 0), weights], v.attrs)
+        elif v.op == "correlate" and _pairs_of_rows(v):
+            new = v.like(v.op, [pairs(_table(x), x.shape[-1]) for x in inputs], v.attrs)
         elif elementwise(v) and layout:
             inputs = [to(x, layout) if x.shape == v.shape else _padded(to(x, 0), v, arguments) for x in inputs]
             new = v.like(v.op, inputs, v.attrs)
@@ -211,14 +215,37 @@ def _contract(v: Value, inputs: Sequence[Value], to: Any, width: Callable[[int],
 def _contract_pairs(v: Value, inputs: Sequence[Value], to: Any, pairs: Any, width: Callable[[int], int]) -> Value:
     """A product of bfloat16. What is summed over is even in words: an odd one is filled up with a zero."""
     a, b = inputs
-    swap, panel = (*range(v.ndim - 2), v.ndim - 1, v.ndim - 2), width(v.shape[-1])
-    ta, tb = (x.op == "transpose" and x.attrs["axes"] == swap for x in inputs)
-    b = pairs(_untransposed(b), panel, True) if tb else pairs(b, panel)
+    ta = a.op == "transpose" and a.attrs["axes"] == (*range(v.ndim - 2), v.ndim - 1, v.ndim - 2)
+    b = _pairs_of(b, pairs, width)
     if ta:
         a = pairs(_untransposed(a), width(a.shape[-2]))
     elif not _words(a, 2):
         a = to(to(a, 0), width(a.shape[-1]))  # panels made from rows have zeros in their last columns
     return v.like("contract", [a, b], {"ta": ta})
+
+
+def _pairs_of(b: Value, pairs: Any, width: Callable[[int], int]) -> Value:
+    """A second factor in pairs of rows; a transpose is done on the way."""
+    panel, swap = width(b.shape[-1]), (*range(b.ndim - 2), b.ndim - 1, b.ndim - 2)
+    if b.op == "transpose" and b.attrs["axes"] == swap:
+        return pairs(_untransposed(b), panel, True)
+    return pairs(b, panel)
+
+
+def _pairs_of_rows(v: Value) -> bool:
+    """Whether a gradient of a convolution's weights reads words of two rows: channels must fill vectors."""
+    g = v.attrs["geometry"]
+    if v.inputs[0].dtype.name != "bfloat16" or g.groups > 1 or g.rows % 2 or g.channels % 16 or g.filters % 16:
+        return False
+    apart = [(g.a_row, 1, g.channels), *((s, 2, g.channels) for s in g.a_steps)]
+    apart += [(g.c_row, 1, g.filters), *((s, 2, g.filters) for s in g.c_steps)]
+    return all(step % (rows * wide) == 0 for step, rows, wide in apart)  # a word never joins rows of two pixels
+
+
+def _table(x: Value) -> Value:
+    """An image as a matrix of pixels and rows by channels."""
+    shape = (x.size // x.shape[-1], x.shape[-1])
+    return x.like("reshape", [x], {"shape": shape}, shape=shape)
 
 
 def _words(x: Value, width: int) -> bool:
