@@ -240,3 +240,60 @@ def test_sums_over_a_batch_of_sequences(rng):
     plain, shifted = results(make, x, b)
     np.testing.assert_array_equal(plain, x.sum(0))
     np.testing.assert_array_equal(shifted, np.maximum(x + b, 0).sum(0))
+
+
+# -- products with much to add up -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "m", "n"), [(5000, 12, 10), (9001, 33, 40), (4096, 1, 7), (20_000, 40, 1)])
+@pytest.mark.parametrize("transposed", [True, False])
+def test_products_of_long_columns(rows, m, n, transposed, rng):
+    """With everything that may follow: a bias along each axis, a scalar, the product itself."""
+    x, y = rng.integers(-3, 4, (rows, m)).astype("f"), rng.integers(-3, 4, (rows, n)).astype("f")
+    a = x if transposed else np.ascontiguousarray(x.T)
+    bias, column = rng.integers(-9, 10, n).astype("f"), rng.integers(-9, 10, (m, 1)).astype("f")
+
+    def product(a, y, bias, column):
+        total = (rv.transpose(a) if transposed else a) @ y
+        return [total, rv.maximum(total * 0.5 + bias, column)]
+
+    plain, after = results(lambda: (rv.jit(product), []), a, y, bias, column)
+    np.testing.assert_array_equal(plain, x.T @ y)
+    np.testing.assert_array_equal(after, np.maximum(x.T @ y * np.float32(0.5) + bias, column))
+
+
+def test_weights_of_tall_data_are_updated_in_place(rng):
+    """The gradient of a layer on 6000 rows in chunks; the optimizer's step follows in the kernel that adds them up."""
+    start, x, t = (rng.normal(size=s).astype("f") for s in ((20, 10), (6000, 20), (6000, 10)))
+
+    def make():
+        w, slot = rv.Variable(start), rv.Variable(np.zeros((20, 10), "f"))
+
+        def step(x, t):
+            slope = rv.transpose(x) @ (x @ w - t) / 6000.0
+            slot.assign(slot * 0.9 + slope)
+            w.assign(w - slot * 0.1)
+
+        compiled = rv.jit(step)
+
+        def twice(x, t):
+            compiled(x, t)
+            compiled(x, t)
+            return []
+
+        twice.specialise = compiled.specialise
+        return twice, [w, slot]
+
+    w, slot = results(make, x, t)
+    kernel, held = start.astype("d"), 0.0
+    for _ in range(2):
+        held = held * 0.9 + x.T.astype("d") @ (x @ kernel - t) / 6000
+        kernel = kernel - 0.1 * held
+    # sums of 6000 terms, each path with at most 1024 roundings: relative to the sum of what is added up
+    size = (np.abs(x).T.astype("d") @ (np.abs(x) @ np.abs(start) + np.abs(t)) / 6000).max()
+    np.testing.assert_allclose(slot, held, atol=4 * 1100 * U * size)
+    np.testing.assert_allclose(w, kernel, atol=1100 * U * size)
+    function, _ = make()
+    kinds = [type(s.spec).__name__ for s in function.specialise(x, t)[0].executor.plan.steps]
+    assert kinds.count("Contraction") == 2
+    assert kinds[-1] == "Nest"

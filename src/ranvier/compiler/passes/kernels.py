@@ -33,7 +33,7 @@ from ranvier.compiler.passes.copies import bound, extent, store_part
 from ranvier.compiler.passes.fuse import Alignment, Group
 from ranvier.compiler.passes.parts import Part, parts
 from ranvier.compiler.passes.simplify import uniform
-from ranvier.compiler.passes.split import split
+from ranvier.compiler.passes.split import split, split_product
 from ranvier.compiler.passes.window_kernels import WindowBody, window_weights
 from ranvier.compiler.views import VIEWS, row_strides, view
 from ranvier.ops.random import PARITY, ROTATIONS
@@ -61,7 +61,7 @@ def build(
             continue
         elif group.kind == "contract":
             root = _Convolve if group.members[0].op == "convolve" else _Contract
-            kernels.append(root(group, stored, isa).kernel())
+            kernels.extend(split_product(root(group, stored, isa).kernel(), checked))
         elif group.kind == "window":
             kernels.append(WindowBody(group, stored, isa).kernel())
         else:

@@ -113,6 +113,9 @@ def _choose(graph: Graph, nodes: Sequence[Value], classes: _Classes, width: Call
             x = v.inputs[0]
             if v.attrs["axes"] == (1,) and x.shape[1] > width(x.shape[1]):
                 refused.add(classes.find(x))  # rows of several panels cannot be reduced in one loop
+    for new in graph.outputs[len(graph.results) :]:
+        if new.op == "reshape" and _matrix(new.inputs[0]):
+            refused.add(classes.find(new.inputs[0]))  # the variable itself, of another shape, lies in rows
     return (wanted | (produced & factors)) - (refused - wanted) - (arguments - wanted - produced)
 
 

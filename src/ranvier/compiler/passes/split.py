@@ -22,14 +22,15 @@ from dataclasses import replace
 from ranvier import dtypes
 from ranvier.compiler.graph import Value
 from ranvier.compiler.kernel import Access, Kernel
+from ranvier.compiler.native.contraction import Contraction
 from ranvier.compiler.native.emit import REDUCTIONS
 from ranvier.compiler.native.expr import Instr
 from ranvier.compiler.native.nest import Nest, Operand, canonical, partition, weight
 from ranvier.compiler.native.nest_body import Analysis
-from ranvier.compiler.passes.copies import SLACK
+from ranvier.compiler.passes.copies import SLACK, extent
 from ranvier.compiler.views import row_strides
 
-__all__ = ["inplace_pairs", "split"]
+__all__ = ["inplace_pairs", "split", "split_product"]
 
 _FEW = 8  # units of a nest that is left as it is
 _ELEMENTS = 16384  # of a light body, in one chunk: a few microseconds
@@ -86,6 +87,53 @@ def inplace_pairs(
         for access, o in zip(accesses, operands, strict=True)
         if o.strides == operands[w].strides and len(places[id(access.value)]) == 1 and id(access.value) not in gathered
     )
+
+
+def split_product(kernel: Kernel, checked: bool = False) -> list[Kernel]:
+    """A product of few numbers with very much to add up, in chunks: a kernel of partial products, and a column kernel
+    that adds these and does what followed the product.
+    """
+    spec = kernel.spec
+    if not isinstance(spec, Contraction) or spec.batch > 1 or any(i.op == "iota" for i in spec.body):
+        return [kernel]
+    size = spec.long_k_chunk
+    if not size:
+        return [kernel]
+    parts = spec.split(size)
+    node, total = kernel.nodes[0], parts.c_chunk * parts.chunks
+    partial = Value("partial", (), {}, (total,), dtypes.as_dtype(spec.acc), node.where, node.scope)
+    first = Kernel(parts, [*kernel.operands[:2], Access(partial)], [2], kernel.nodes[:1])
+    wide = spec.c == "panels"
+    dims = (spec.panels, spec.m, parts.chunks, spec.width) if wide else (spec.m, parts.chunks, spec.n)
+
+    def steps(panel: int, row: int, chunk: int, column: int) -> tuple[int, ...]:
+        return (panel, row, chunk, column) if wide else (row, chunk, column)
+
+    width = spec.width
+    row = width if wide else spec.n
+    strides = {
+        "tile": steps(spec.c_ld or spec.m * width, width, 0, 1) if wide else steps(0, spec.c_ld, 0, 1),
+        "row": steps(width, 0, 0, 1), "column": steps(0, 1, 0, 0), "scalar": steps(0, 0, 0, 0),
+    }  # fmt: skip
+    operands = [Operand(spec.acc, steps(spec.m * width, row, parts.c_chunk, 1), 0, total + SLACK)]
+    operands += [
+        Operand(o.dtype, strides[o.mode], access.offset, extent(access.value))
+        for o, access in zip(spec.operands, kernel.operands[2:], strict=True)
+    ]
+    body: list[Instr] = [Instr("load", spec.acc, (), (0,)), Instr("reduce_sum", spec.acc, (0,))]
+    at: list[int] = []
+    for instr in spec.body:
+        if instr.op == "acc":
+            at.append(1)
+            continue
+        attrs = (instr.attrs[0] + 1,) if instr.op == "load" else instr.attrs
+        body.append(Instr(instr.op, instr.dtype, tuple(at[a] for a in instr.args), attrs))
+        at.append(len(body) - 1)
+    stores = tuple((target + 1, at[i]) for target, i in spec.stores)
+    writes = [w - 1 for w in kernel.writes]
+    nest = Nest(dims, "middle", tuple(operands), tuple(body), stores, 0, checked)
+    accesses = [Access(partial), *(Access(a.value) for a in kernel.operands[2:])]
+    return [first, Kernel(nest, accesses, writes, kernel.nodes, inplace_pairs(accesses, operands, body, writes))]
 
 
 class _Split:
