@@ -241,6 +241,52 @@ def test_random_recurrences(case):
         np.testing.assert_allclose(one, meant, rtol=1e-9, atol=1e-11 * (1 + np.abs(meant).max(initial=0)))
 
 
+def add(c: Any, s: Any) -> Any:
+    return c + s, c * s
+
+
+ODD: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "no elements": (lambda x: rv.scan(add, x[0], x), (3, 0, 4)),
+    "scalars": (lambda x: rv.scan(add, x[0], x, reverse=True), (5,)),
+    "carries change places": (lambda x: rv.scan(lambda c, s: ((c[1], c[0]), c[0] + s), (x[0], x[1]), x), (5, 3)),
+    "one value, many uses": (
+        lambda x: rv.scan(lambda c, s: ((d := c[0] + s, d), (d, d, s, c[1])), (x[0], x[1]), x),
+        (5, 3),
+    ),
+    "a carry that stays": (lambda x: rv.scan(lambda c, s: (c, c * s), x[0], x), (5, 3)),
+    "a carry that is a slice": (lambda x: rv.scan(lambda c, s: (s, c), x[0], x), (5, 3)),
+    "views": (lambda x: rv.scan(lambda c, s: (c.T, (c[:, ::-1], c.T, c[0])), x[0], x), (5, 3, 3)),
+    "slices far apart": (lambda x: rv.scan(add, x[:, 0], rv.transpose(x, (1, 0, 2))), (4, 6, 3)),
+    "slices backwards": (lambda x: rv.scan(add, x[0], x[::-1]), (4, 6)),
+    "every second slice": (lambda x: rv.scan(add, x[0], x[1::2]), (7, 6)),
+    "the same slice": (lambda x: rv.scan(add, x, rv.broadcast_to(x, (3, 6))), (6,)),
+    "constant slices": (lambda x: rv.scan(add, x, rv.tensor(np.arange(12.0).reshape(2, 6))), (6,)),
+    "constant outputs": (lambda x: rv.scan(lambda c, s: (c, rv.ones(3, "float64")), x[0], x), (4, 6)),
+    "a loop in a loop": (lambda x: rv.scan(lambda c, s: rv.scan(add, c, s, reverse=True), x[0, 0], x), (4, 3, 6)),
+    "an open loop in a loop": (
+        lambda x: rv.scan(lambda c, s: (rv.while_loop(lambda d: rv.sum(d) < 9, lambda d: d * 2 + 1, c), c), x[0], x),
+        (4, 6),
+    ),
+    "a loop's outputs looped over": (
+        rv.grad(lambda x: rv.sum(rv.scan(add, x[0], rv.tanh(rv.scan(add, x[0], x)[1]))[1])),
+        (4, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize("name", list(ODD))
+def test_odd_loops(name, checked, rng):
+    function, shape = ODD[name]
+    x = rng.normal(size=shape)
+    eager = [t.numpy() for t in rv.tree.flatten(function(rv.asarray(x)))[0]]
+    with rv.config.override(checked=checked):
+        compiled = [t.numpy() for t in rv.tree.flatten(rv.jit(function)(x))[0]]
+    for a, b in zip(eager, compiled, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_second_derivatives(reverse, rng):
     xs, w = rng.normal(size=(3, 2, 3)), rng.normal(size=(3, 3)) * 0.5
