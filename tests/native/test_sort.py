@@ -57,6 +57,24 @@ def test_dtypes(dtype, descending, isa, rng):
     run(Sort(3, 75, 9, dtype, descending), isa, rng)
 
 
+@isas
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int32", "float64"])
+def test_a_few_of_many(dtype, isa, rng):
+    for count in (4, 9, 33, 64, 200, 1001):
+        for keep in (1, 2, 5, 16):
+            if keep <= count:
+                run(Sort(2, count, keep, dtype, bool(keep % 2)), isa, rng)
+
+
+@isas
+def test_a_few_of_rows_in_the_worst_order(isa):
+    rows = np.array([np.arange(500), np.arange(500)[::-1]], np.int32)
+    for descending in (False, True):
+        target = np.zeros((2, 16), np.int64)
+        call(Sort(2, 500, 16, "int32", descending), isa, [target, rows])
+        np.testing.assert_array_equal(target, order(rows, descending)[:, :16])
+
+
 def test_every_zero_one_row_of_sixteen():
     """A network that sorts all rows of zeros and ones sorts everything (Knuth 5.3.4, theorem Z)."""
     rows = (np.arange(1 << 13)[:, None] >> np.arange(13) & 1).astype(np.uint8)
@@ -69,7 +87,9 @@ def test_units_and_keys():
     spec = Sort(4, 100, 100, "float32")
     assert spec.units == 4 and spec.workspace == 0 and spec.passes == 28
     assert dataclasses.replace(spec, keep=0).units == 0
-    assert dataclasses.replace(spec, keep=5).workspace == 400
+    assert dataclasses.replace(spec, keep=30).workspace == 400
+    few = dataclasses.replace(spec, keep=5)
+    assert few.selects and few.workspace == few.passes == 0 and few.bytes < spec.bytes
     assert dataclasses.replace(spec, dtype="float64").workspace == 400
     assert dataclasses.replace(spec, dtype="int64", keep=5).workspace == 800
     changes = {"keep": 5, "descending": True, "dtype": "float64", "rows": 3, "count": 101}

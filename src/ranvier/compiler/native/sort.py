@@ -5,7 +5,8 @@ descending order); below, its position. Words are all different, and of equal va
 smaller, so any way of sorting them is stable. Batcher's merge exchange (Knuth, The Art of Computer Programming 5.2.2,
 algorithm M) sorts them in place, a vector of compare-exchanges at a time: about ``log2(n)**2 / 2`` passes whose steps
 depend on the row's length alone, never on the data. Elements of 64 bits do not fit beside their positions; their
-positions travel in a second row.
+positions travel in a second row. Where only a few of many are wanted, one walk along the row keeps the best so far in
+order instead: most vectors hold nothing better than the worst of these, which one comparison tells.
 
 NaN counts as larger than everything, all NaN as equal, and so do zeros of both signs.
 """
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .target import Isa
 
 __all__ = ["Sort"]
+
+_FEW = 16  # wanted positions up to which inserting each better element one by one is cheap even at worst
 
 # dtype -> IR type of its bits in memory, and whether the values are floats
 _BITS = {
@@ -60,8 +63,15 @@ class Sort:
         return ITEMSIZE[self.dtype] == 8
 
     @property
+    def selects(self) -> bool:
+        """Whether the best are kept in one walk instead of sorting the row."""
+        return self.keep <= _FEW and self.count >= 4 * self.keep and not self.wide
+
+    @property
     def workspace(self) -> int:
         """Words of the third buffer; 0 if there is none."""
+        if self.selects:
+            return 0
         if self.wide:
             return self.rows * self.count * (1 if self.keep == self.count else 2)
         return 0 if self.keep == self.count else self.rows * self.count
@@ -74,6 +84,8 @@ class Sort:
     @property
     def passes(self) -> int:
         """How often the network goes through a row."""
+        if self.selects:
+            return 0
         steps = (self.count - 1).bit_length()
         return steps * (steps + 1) // 2
 
@@ -112,9 +124,13 @@ class _Generator:
             self.words, self.positions = words, None
             if spec.wide:
                 self.positions = out if spec.keep == spec.count else f.at(words, spec.count, "i64")
-            self._fill(f.at(source, row * spec.count, _BITS[spec.dtype]))
-            if spec.count > 1:
-                self._network()
+            elements = f.at(source, row * spec.count, _BITS[spec.dtype])
+            if spec.selects:
+                self._select(elements)
+            else:
+                self._fill(elements)
+                if spec.count > 1:
+                    self._network()
             self._finish(out)
 
     def _each(self, stop: int):
@@ -132,13 +148,18 @@ class _Generator:
     def _fill(self, source: Value) -> None:
         f, spec, lanes = self.f, self.spec, self.lanes
         for at, mask in self._each(spec.count):
-            value = self._ordered(f.load(source, at, vector(_BITS[spec.dtype], lanes), mask))
-            position = f.splat(at, lanes) + f.lane_numbers(lanes)
             if self.positions is not None:
+                value = self._ordered(f.load(source, at, vector(_BITS[spec.dtype], lanes), mask))
                 f.store(value, self.words, at, mask)
-                f.store(position, self.positions, at, mask)
+                f.store(f.splat(at, lanes) + f.lane_numbers(lanes), self.positions, at, mask)
             else:
-                f.store((f.cast("sext", value, "i64") << 32) | position, self.words, at, mask)
+                f.store(self._word(source, at, mask), self.words, at, mask)
+
+    def _word(self, source: Value, at: Value, mask: Value | None) -> Value:
+        """A vector of elements above their positions."""
+        f, lanes = self.f, self.lanes
+        value = self._ordered(f.load(source, at, vector(_BITS[self.spec.dtype], lanes), mask))
+        return (f.cast("sext", value, "i64") << 32) | (f.splat(at, lanes) + f.lane_numbers(lanes))
 
     def _ordered(self, bits: Value) -> Value:
         """The bits of elements as signed integers (of 32 or 64 bits) in the order of the elements."""
@@ -175,6 +196,37 @@ class _Generator:
                 f.store(f.load(self.positions, at, vector("i64", lanes), mask), out, at, mask)
             else:
                 f.store(f.load(self.words, at, vector("i64", lanes), mask) & 0xFFFFFFFF, out, at, mask)
+
+    # -- a few of many ----------------------------------------------------------------------------------------------
+
+    def _select(self, source: Value) -> None:
+        """The smallest words in order, found in one walk."""
+        f, spec, lanes, none = self.f, self.spec, self.lanes, 2**63 - 1
+        for i in range(spec.keep):
+            f.store(f.const(none, "i64"), self.words, i)
+        worst, apart = f.var(f.const(none, "i64")), f.scratch("i64", lanes)
+        for at, mask in self._each(spec.count):
+            word = self._word(source, at, mask)
+            word = word if mask is None else f.select(mask, word, none)
+            with f.when(f.any_lane(word < worst.get())):
+                f.store(word, apart, 0)
+                with f.loop(0, lanes) as lane:
+                    one = f.load(apart, lane, "i64")
+                    with f.when(one < worst.get()):
+                        self._insert(one)
+                        worst.set(f.load(self.words, spec.keep - 1, "i64"))
+
+    def _insert(self, word: Value) -> None:
+        """A word that is smaller than the last one of those kept goes to its place among them."""
+        f = self.f
+        place = f.var(f.const(self.spec.keep - 1, "i64"))
+        with f.forever() as found:
+            f.leave(found, place.get() < 1)
+            before = f.load(self.words, place.get() - 1, "i64")
+            f.leave(found, before < word)
+            f.store(before, self.words, place.get())
+            place.set(place.get() - 1)
+        f.store(word, self.words, place.get())
 
     # -- the network ------------------------------------------------------------------------------------------------
 
