@@ -127,6 +127,7 @@ _X = np.ones((2, 5, 5, 3), np.float32)
         ((_X, 2, 2, "causal"), "ArgumentError", "expected padding to be 'valid', 'same' or 2 pairs"),
         ((_X, 2, 2, ((0, -1), (0, 0))), "ArgumentError", "expected padding"),
         ((_X, 2, 1, ((2, 0), (0, 0))), "ShapeError", "every window to have an element inside"),
+        ((_X, 2, 1, ((0, 0), (0, 10**12))), "ShapeError", "every window to have an element inside"),
         ((_X, 3, 1, "valid", 3), "ShapeError", "stretches it over"),
         ((_X[0, 0], 2), "ShapeError", r"an image .*got shape \(5, 3\)"),
         ((_X[:, :0], 2), "ShapeError", "window that fits"),

@@ -17,7 +17,7 @@ import numpy as np
 from ranvier import dtypes
 from ranvier.errors import DTypeError, ShapeError
 from ranvier.ops import elementwise as e
-from ranvier.ops.spatial import Padding, RealOp, floats, padding_pairs, per_axis, places, taps
+from ranvier.ops.spatial import Padding, RealOp, floats, padding_pairs, per_axis, places, span, taps
 from ranvier.ops.table import Aval, apply, require_kind
 from ranvier.tensor import Tensor
 
@@ -41,7 +41,11 @@ def _require_image(name: str, x: Tensor) -> int:
 
 def _require_filled(name: str, sizes: Sizes, counts: Sizes, windows: Windows) -> None:
     """Refuse windows that lie over padding alone: they have no largest element and no mean."""
-    if any([0 in inside for inside in _inside(sizes, counts, windows)]):
+    far = [  # seen at once, without counting
+        low >= reach or high >= reach + step - 1
+        for (low, high), reach, step in zip(windows[2], span(windows[0], windows[3]), windows[1], strict=True)
+    ]
+    if any(far) or any([0 in inside for inside in _inside(sizes, counts, windows)]):
         raise ShapeError(
             f"{name}: expected every window to have an element inside the image, got spatial size {sizes}, window "
             f"{windows[0]}, strides {windows[1]}, padding {windows[2]} and dilation {windows[3]}. Use less padding or "
