@@ -570,3 +570,29 @@ def test_another_number_of_features() -> None:
         layer(np.ones((3, 5, 4)))
     with pytest.raises(ShapeError, match=r"LSTM 'l': expected an input with 3 axes, got shape \(3, 2\)"):
         layer(np.ones((3, 2)))
+
+
+def test_open_sizes_stay_open(tmp_path: Any) -> None:
+    """Weights are made at once where they do not depend on the open size, else when data comes."""
+    model = rv.Sequential([rv.Input((None, 3)), layers.Masking(), layers.LSTM(4, return_sequences=True)])
+    model.add(layers.Bidirectional(layers.GRU(2, return_sequences=True)))
+    assert (model.output_shape, model.built_shape) == ((None, None, 4), (None, None, 3))
+    assert [layer.built_shape for layer in model.layers[1:]] == [(None, None, 3), (None, None, 4)]
+    assert model.count_params() == 4 * 4 * 8 + 2 * 3 * 2 * (4 + 2 + 2)
+    x = np.ones((2, 7, 3), np.float32)
+    expected = model.predict(x)
+    assert expected.shape == (2, 7, 4)
+    model.save(tmp_path / "open.safetensors")
+    again = rv.load_model(tmp_path / "open.safetensors")
+    assert np.array_equal(again.predict(x), expected)
+    assert again.predict(x[:, :3]).shape == (2, 3, 4)
+    with pytest.raises(ShapeError, match=r"takes samples of shape \(None, 3\), got x of shape \(2, 7, 4\)"):
+        model.predict(np.ones((2, 7, 4)))
+    image = rv.Sequential([rv.Input((None, None, 1)), layers.Conv2D(2, 3, strides=2), layers.GlobalMaxPooling2D()])
+    assert (image.layers[0].built, image.output_shape) == (True, (None, 2))
+    assert image.predict(np.ones((2, 9, 11, 1))).shape == (2, 2)
+    waits = rv.Sequential([rv.Input((None, 3)), layers.Dense(2), layers.Flatten(), layers.Dense(1)])
+    assert (waits.built, waits.layers[2].built) == (False, False)
+    assert waits.predict(x).shape == (2, 1)
+    with pytest.raises(ShapeError, match=r"takes samples of shape \(7, 3\), got x of shape \(2, 3, 3\)"):
+        waits.predict(x[:, :3])

@@ -61,7 +61,10 @@ def fit_to_input(who: str, model: Any, array: np.ndarray) -> None:
         if not fits(known, shape) and not (fits(open_shape(model), shape) and _takes(model, shape)):
             _refuse(who, model, array, known)
         if shape[1:] != tuple(keeper.output_for or known)[1:]:  # sequences of another length than the last ones
-            keeper.output, keeper.output_for = output_of(model._forward, shape, keeper.input_dtype), shape
+            keeper.output, keeper.output_for = (
+                output_of(model._forward, shape, keeper.input_dtype or model.compute_dtype),
+                shape,
+            )
         return
     keeper.input_dtype = _input_dtype(model, array.dtype)
     if not model.built:
@@ -74,7 +77,7 @@ def fit_to_input(who: str, model: Any, array: np.ndarray) -> None:
 def _takes(model: Any, shape: Any) -> bool:
     """Whether all layers take samples of this shape, which is not the one they were built for."""
     try:
-        output_of(model._forward, shape, model._keeper.input_dtype)
+        output_of(model._forward, shape, model._keeper.input_dtype or model.compute_dtype)
     except ShapeError:
         return False
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ranvier.dtypes import DType
-from ranvier.errors import ArgumentError, ShapeError, describe
+from ranvier.errors import ArgumentError, ShapeError, UserError, describe
 from ranvier.layers import Dropout, Flatten, InputLayer, Layer, Reshape, deserialize, register, serialize
 from ranvier.layers.masks import with_mask
 from ranvier.models.building import all_or_nothing, layer_output
@@ -108,23 +108,24 @@ class Sequential(Model):
     # -- building -------------------------------------------------------------------------------------------------
 
     def _start(self, shape: tuple[int | None, ...]) -> None:
-        """The shape of the input is known: make all weights, unless sizes beside the batch are open."""
-        if None not in shape[1:]:
+        """The shape of the input is known: make all weights, unless they depend on sizes that are open."""
+        try:
             self.build(shape)
+        except UserError:
+            if None not in shape[1:]:
+                raise
 
     def build(self, input_shape: Any) -> None:
         """Make all weights, for a shape of the input. Done by the first call, fit or predict if not before.
 
         Args:
-            input_shape: sizes with None for the batch axis.
+            input_shape: sizes with None for the batch axis, and for axes that may have any size, such as the time.
 
         Raises:
-            ShapeError: a layer does not fit.
+            ShapeError: a layer does not fit, or needs to know a size that is open.
         """
         if self._input is not None:
             self._check_against_input(input_shape)
-        if None in input_shape[1:]:
-            raise ShapeError(f"{self._who()}: sizes other than the batch must be known, got {tuple(input_shape)}.")
         outputs: list[Any] = []
         masks: list[Any] = []
         with all_or_nothing(self):
@@ -139,8 +140,15 @@ class Sequential(Model):
     def _extend(self) -> None:
         """A layer was added to a model that has its weights."""
         now = self._outputs[-1] if self._outputs else (self.built_shape, self.compute_dtype)
-        with all_or_nothing(self._layers[-1]):
-            now, mask = layer_output(self._layers[-1], now[0], now[1], self._masks[-1] if self._masks else None)
+        try:
+            with all_or_nothing(self._layers[-1]):
+                now, mask = layer_output(self._layers[-1], now[0], now[1], self._masks[-1] if self._masks else None)
+        except UserError:
+            if None not in self.built_shape[1:]:
+                raise
+            self.built, self.built_shape, self._keeper.output = False, None, None  # wait for data
+            self._outputs, self._masks = [], []
+            return
         self._outputs.append(now)
         self._masks.append(mask)
         self._keeper.output, self._keeper.output_for = now, None
