@@ -7,6 +7,7 @@ import pytest
 
 import ranvier as rv
 from ranvier.compiler.kernel import Callback, Kernel
+from ranvier.compiler.native.contraction import Contraction
 from ranvier.compiler.native.relayout import Relayout
 from ranvier.compiler.plan import Plan
 
@@ -214,3 +215,17 @@ def test_scalars_gather_in_one_kernel(rng):
         return rate * 0.1, rv.exp(rate)
 
     assert len(plan_of(f, 1.0).steps) <= 2
+
+
+def test_what_is_only_summed_is_computed_where_the_sum_is(rng):
+    """As in the gradient of batch normalisation: ``g * x`` behind a product is not written and read again."""
+    a, b, x = rng.normal(size=(192, 64)), rng.normal(size=(64, 32)), rng.normal(size=(192, 32))
+
+    def function(a, b, x):
+        g = rv.relu(a @ b)
+        return g, rv.sum(g, 0), rv.sum(g * x, 0)
+
+    arrays = [v.astype("f") for v in (a, b, x)]
+    assert "columns" in check(function, *arrays, near=1e-4)
+    steps = [s for s in plan_of(function, *arrays).steps if isinstance(getattr(s, "spec", None), Contraction)]
+    assert [len(s.writes) for s in steps] == [1]  # g alone

@@ -83,6 +83,10 @@ class _Fuser:
     def __init__(self, graph: Graph):
         self.groups: list[Group] = []
         self.home: dict[int, Group] = {}  # id(value) -> the group that computes it
+        self.users: dict[int, list[Value]] = {}
+        for v in graph.nodes():
+            for x in v.inputs:
+                self.users.setdefault(id(x), []).append(v)
         for v in graph.nodes():
             if v.op in ("input", "const"):
                 continue
@@ -186,7 +190,16 @@ class _Fuser:
         # Scalars are gathered wherever they can be: a kernel costs more than the arithmetic in it.
         scalar = v.shape == () and elementwise(v)
         order = [g for g in reversed(self.groups) if id(g) in made or (scalar and g.space == ())]
-        return [g for g in order if g.kind != "solo"]
+        summed = self._only_reduced(v)
+        return [g for g in order if g.kind != "solo" and not (summed and g.rooted)]
+
+    def _only_reduced(self, v: Value) -> bool:
+        """Whether ``v`` is there for reductions alone: it is computed where they are, which a product's kernel cannot
+        be. Behind the product it would have to be written and read again, as in ``sum(g * x)``, where g is wanted
+        anyway.
+        """
+        users = self.users.get(id(v), ())
+        return v.ndim > 1 and bool(users) and all(u.op.startswith("reduce_") for u in users)
 
     # -- does it fit ----------------------------------------------------------------------------------------------
 
