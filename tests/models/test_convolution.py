@@ -170,6 +170,17 @@ def test_a_network_without_fixed_sizes(rng: np.random.Generator) -> None:
     model.fit(small, np.zeros((3, 2), np.float32), epochs=1, verbose=0)
 
 
+def test_open_sizes_may_be_said(rng: np.random.Generator, tmp_path: Path) -> None:
+    model = rv.Sequential([rv.Input((None, 3)), layers.Conv1D(4, 3, padding="causal"), layers.GlobalMaxPooling1D()])
+    model.compile("sgd", "mse")
+    model.fit(rng.normal(size=(5, 6, 3)), np.zeros((5, 4)), verbose=0)
+    longer = rng.normal(size=(2, 50, 3)).astype(np.float32)
+    found = model.predict(longer, verbose=0)
+    assert np.allclose(found, model(longer).numpy(), rtol=0, atol=8 * EPSILON * 9**0.5 * np.abs(found).max())
+    model.save(tmp_path / "open.safetensors")
+    assert np.array_equal(rv.load_model(tmp_path / "open.safetensors").predict(longer, verbose=0), found)
+
+
 def test_layers_that_do_not_fit_are_named_when_the_model_is_built() -> None:
     with pytest.raises(ShapeError, match=r"Conv2D 'deep': .*kernel_size \(3, 3\) fits into, got spatial size 2x2"):
         rv.Sequential([rv.Input((8, 8, 1)), layers.MaxPooling2D(4), layers.Conv2D(4, 3, name="deep")])
