@@ -128,6 +128,8 @@ SECTIONS = {
     "Reductions": ("ops.reduce",),
     "Shapes": ("ops.shape",),
     "Products": ("ops.contraction",),
+    "Convolution, pooling, resizing": ("ops.convolution", "ops.window", "ops.resize"),
+    "Sorting and running sums": ("ops.sorting", "ops.cumulative"),
     "Indexing": ("ops.index",),
     "Control flow": ("ops.control",),
     "Gradients": ("autodiff", "ops.table"),
