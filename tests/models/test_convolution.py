@@ -198,3 +198,20 @@ def test_what_is_wrong_with_images_is_said(rng: np.random.Generator) -> None:
         model.fit(rng.normal(size=(4, 8, 6)), y)
     with pytest.raises(ShapeError, match=r"Channels are the last axis: use np.moveaxis\(x, 1, -1\)"):
         model.predict(rng.normal(size=(4, 1, 8, 6)))
+
+
+@pytest.mark.parametrize("filters", [3, 20])
+def test_gradients_of_arguments_read_nothing_behind_them(filters: int, rng: np.random.Generator) -> None:
+    """In checked mode an argument ends at a page that must not be touched; the gradient of the output is one here."""
+    x = rng.normal(size=(2, 6, 5, 2)).astype(np.float32)
+    kernel = rng.normal(size=(3, 2, 2, filters)).astype(np.float32)
+    g = rng.normal(size=(2, 4, 4, filters)).astype(np.float32)
+
+    def gradients(x: Any, kernel: Any, g: Any) -> Any:
+        return rv.grad(lambda x, kernel: rv.sum(rv.conv(x, kernel) * g), argnums=(0, 1))(x, kernel)
+
+    with rv.config.override(checked=True):
+        found = rv.jit(gradients)(x, kernel, g)
+    for got, want in zip(found, gradients(*map(rv.tensor, (x, kernel, g))), strict=True):
+        # sums of at most 2 * 4 * 4 pixels or 3 * 2 * 20 taps and filters
+        assert np.abs(got.numpy() - want.numpy()).max() <= 8 * EPSILON * 120**0.5 * np.abs(want.numpy()).max()

@@ -53,6 +53,7 @@ class ConvolutionGradient:
         chunks: into how many parts the first axis is cut.
         isa: the instruction set that the kernel is for.
         dot: whether the processor multiplies ``pairs`` by itself.
+        exact: C is read to its end only: it is an argument, and nothing is known of the memory behind it.
 
     Buffers: 0 the input, 1 the gradient of the output, 2 the result.
     """
@@ -62,6 +63,7 @@ class ConvolutionGradient:
     chunks: int
     isa: str = "avx512"
     dot: bool = False
+    exact: bool = False
 
     # What a tile kernel asks of a spec: nothing follows the sums.
     operands: tuple[()] = ()
@@ -168,6 +170,11 @@ class _Kernel(TileKernel):
         rows, columns = self.tile.rows, self.tile.vectors * self.lanes
         with f.loop(0, -(-g.filters // columns)) as panel, f.loop(0, -(-spec.m // rows)) as index:
             self.column = panel * columns
+            ragged = spec.exact and g.filters % columns
+            self.inside = [
+                f.first_lanes(g.filters - self.column - v * self.lanes, self.lanes) if ragged else None
+                for v in range(self.tile.vectors)
+            ]
             self._rows(index, rows)
             sums = self._sums(ranges, starts)
             self._store(sums, tap)
@@ -249,7 +256,8 @@ class _Kernel(TileKernel):
                 self._pairs_step(sums, at_a, at_b, 1)
                 return
             row = [
-                self._widen(f.load(at_b, v * self.lanes, vector(kind, self.lanes))) for v in range(self.tile.vectors)
+                self._widen(f.load(at_b, v * self.lanes, vector(kind, self.lanes), mask))
+                for v, mask in enumerate(self.inside)
             ]
             for r, line in enumerate(sums):
                 place = self.offsets[r] if spec.folded else r

@@ -381,7 +381,8 @@ def _correlate(v: Value, isa: Any) -> Kernel:
         spec = ConvolutionGradient(geometry, "pairs", v.attrs["chunks"], isa.name, multiplies_pairs(isa))
         return Kernel(spec, [*map(Access, v.inputs), Access(v)], [2], [v])
     image, g = (view(x) for x in v.inputs)
-    spec = ConvolutionGradient(geometry, v.inputs[0].dtype.name, v.attrs["chunks"], isa.name)
+    exact = g.root.op == "input" and "variable" not in g.root.attrs
+    spec = ConvolutionGradient(geometry, v.inputs[0].dtype.name, v.attrs["chunks"], isa.name, exact=exact)
     return Kernel(spec, [Access(image.root, image.offset), Access(g.root, g.offset), Access(v)], [2], [v])
 
 
