@@ -149,12 +149,12 @@ NETS = {
         (conv(16, 7, "relu"), pool(2), conv(32, 5, "relu"), pool(2), FLATTEN, dense(64, "relu"), dense(5)),
         classes=5,
     ),
-    "lstm": Net("LSTM 64 units, 100 steps of 32 features, batch 32", (100, 32), 32, (lstm(64), dense(10))),
+    "lstm": Net("LSTM 64 units, 100 steps of 32 features, batch 32", (100, 32), 32, (lstm(64), dense(10)), steps=32),
     "char_lstm": Net(
         "character LSTM, 2×128 units, 65 symbols, 64 steps, batch 50", (64,), 50,
         (embedding(65, 128), lstm(128, True), lstm(128, True), dense(65)), "symbols", 65, 65,
     ),
-    "gru": Net("GRU 32 units, 24 steps of 7 features, batch 32", (24, 7), 32, (gru(32), dense(7)), "values", 7),
+    "gru": Net("GRU 32 units, 24 steps of 7 features, batch 32", (24, 7), 32, (gru(32), dense(7)), "values", 7, steps=256),
     "transformer": Net(
         "transformer block, 4 heads, width 128, 64 tokens, batch 32", (64, 128), 32,
         (

@@ -25,6 +25,14 @@ ROWS = {
     "images": "MNIST and Fashion-MNIST with an MLP: accuracy, time of the whole command",
     "memory": "memory stays flat",
     "gradient": "gradients",
+    "real_fashion": "Fashion-MNIST, small CNN, 10 epochs",
+    "real_mnist": "MNIST, small CNN, 5 epochs",
+    "real_cifar": "CIFAR-10 subset beside a PyTorch twin",
+    "real_ecg": "ECG5000, 1-D fully convolutional network",
+    "real_shakespeare_lstm": "Tiny Shakespeare, LSTM",
+    "real_shakespeare_transformer": "Tiny Shakespeare, small transformer",
+    "real_ett_linear": "ETTh1, horizon 96, linear model",
+    "real_ett_gru": "ETTh1, horizon 96, GRU beside a PyTorch twin",
 }
 
 
