@@ -154,7 +154,9 @@ NETS = {
         "character LSTM, 2×128 units, 65 symbols, 64 steps, batch 50", (64,), 50,
         (embedding(65, 128), lstm(128, True), lstm(128, True), dense(65)), "symbols", 65, 65,
     ),
-    "gru": Net("GRU 32 units, 24 steps of 7 features, batch 32", (24, 7), 32, (gru(32), dense(7)), "values", 7, steps=256),
+    "gru": Net(
+        "GRU 32 units, 24 steps of 7 features, batch 32", (24, 7), 32, (gru(32), dense(7)), "values", 7, steps=64,
+    ),
     "transformer": Net(
         "transformer block, 4 heads, width 128, 64 tokens, batch 32", (64, 128), 32,
         (
