@@ -23,20 +23,27 @@ _IDENTITIES = frozenset({"alias", "stop_gradient"})
 
 def simplify(graph: Graph) -> Graph:
     """The graph with laws applied, constants folded and equal nodes merged, until nothing changes."""
-    nodes = graph.nodes()
+    nodes, pool = graph.nodes(), _Pool()
+    settled: dict[int, Value] = {}  # nodes that no law changes: as long as their inputs stay, there is nothing to do
+
+    def rule(v: Value, inputs: list[Value]) -> Value:
+        v = with_inputs(v, inputs)
+        if id(v) in settled:
+            return v
+        made, before = v, None
+        while made is not before:  # what a law makes, another may simplify
+            made, before = _law(made), made
+        made = with_inputs(made, [pool.merge(i) for i in made.inputs])  # a law may have made inputs too
+        kept = pool.merge(made)
+        if kept is v:
+            settled[id(v)] = v
+        return kept
+
     while True:
-        before, pool = len(nodes), _Pool()
-
-        def rule(v: Value, inputs: list[Value], pool: _Pool = pool) -> Value:
-            made, before = with_inputs(v, inputs), None
-            while made is not before:  # what a law makes, another may simplify
-                made, before = _law(made), made
-            made = with_inputs(made, [pool.merge(i) for i in made.inputs])  # a law may have made inputs too
-            return pool.merge(made)
-
+        count = len(nodes)
         graph = graph.rewrite(rule, nodes)
         nodes = graph.nodes()
-        if len(nodes) == before:
+        if len(nodes) == count:
             return graph
 
 
