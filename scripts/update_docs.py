@@ -41,6 +41,18 @@ WORKLOADS = {
         "a training step, MLP 784-512-256-10, batch 128, Adam",
         "一个训练步骤：MLP 784-512-256-10，批量 128，Adam",
     ),
+    "cnn": ("CNN, two convolutions, 28×28, batch 128", "CNN，两个卷积层，28×28，批量 128"),
+    "resnet20": ("ResNet-20, 32×32×3, batch 64", "ResNet-20，32×32×3，批量 64"),
+    "vgg": ("six convolutions 32/64/128, 32×32×3, batch 64", "六个卷积层 32/64/128，32×32×3，批量 64"),
+    "ecg_cnn": ("1-D CNN, 140 samples, batch 32", "一维 CNN，140 个采样点，批量 32"),
+    "autoencoder": ("convolutional autoencoder, 28×28, batch 128", "卷积自编码器，28×28，批量 128"),
+    "lstm": ("LSTM 64, 100 steps, batch 32", "LSTM 64，100 步，批量 32"),
+    "char_lstm": ("character LSTM 2×128, 64 steps, batch 50", "字符 LSTM 2×128，64 步，批量 50"),
+    "gru": ("GRU 32, 24 steps, batch 32", "GRU 32，24 步，批量 32"),
+    "transformer": (
+        "transformer block, 4 heads, width 128, 64 tokens, batch 32",
+        "Transformer 块，4 头，宽 128，64 词元，批量 32",
+    ),
     "predict_one": ("predicting one row, MLP 64-32-10", "预测一行：MLP 64-32-10"),
 }
 PEERS = ("JAX jit", "PyTorch eager", "torch.compile", "scikit-learn", "Keras on JAX")

@@ -24,7 +24,7 @@ from ranvier.compiler.storage import memory_dtype, to_memory
 from ranvier.compiler.views import view
 from ranvier.errors import InternalError
 
-__all__ = ["Memory", "Program", "all_kernels", "make_program"]
+__all__ = ["Memory", "Program", "all_kernels", "make_program", "seconds", "shared_seconds"]
 
 SPLIT_SECONDS = 3e-6  # kernels that take less are left to one thread
 
@@ -55,6 +55,13 @@ def _split(step: Any) -> bool:
     if isinstance(step, Kernel):
         return step.spec.units > 1 and seconds(step) > SPLIT_SECONDS
     return not isinstance(step, Callback)
+
+
+def shared_seconds(step: Any) -> float:
+    """The part of a step's time that threads share."""
+    if isinstance(step, Control):
+        return max(step.turns, 1) * sum(shared_seconds(s) for inside in step.plans for s in inside.steps)
+    return seconds(step) if _split(step) else 0.0
 
 
 class Location(NamedTuple):

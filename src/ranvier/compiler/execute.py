@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ranvier import config
-from ranvier.compiler.bind import Memory, Program, all_kernels, make_program, seconds
+from ranvier.compiler.bind import Memory, Program, all_kernels, make_program, seconds, shared_seconds
 from ranvier.compiler.explain import explain_plan, profile_plan
 from ranvier.compiler.graph import Graph, Value
 from ranvier.compiler.kernel import Callback
@@ -30,6 +30,7 @@ from ranvier.errors import InternalError, ResourceError
 
 __all__ = ["NativeExecutor"]
 
+_SHARED = 0.25  # share of the work that threads must be able to divide
 _PARALLEL_SECONDS = 40e-6  # steps that take less run on one thread: waking and waiting cost more
 
 
@@ -49,7 +50,8 @@ class NativeExecutor:
         kernels = all_kernels(self.plan)
         self._code = dict(zip(map(id, kernels), self.machine.store.get([k.spec for k in kernels]), strict=True))
         limit = config.get("threads") or default_threads()
-        self.threads = limit if sum(map(seconds, self.plan.steps)) > _PARALLEL_SECONDS else 1
+        total, shared = (sum(map(part, self.plan.steps)) for part in (seconds, shared_seconds))
+        self.threads = limit if total > _PARALLEL_SECONDS and shared > total * _SHARED else 1
         self._lock = threading.RLock()
         self._state = np.zeros(8, np.int64)
         self._state[2] = config.get("denormals") == "flush"
