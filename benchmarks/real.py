@@ -76,6 +76,13 @@ IMAGES = Net(
     "CNN, conv 32, pool, conv 64, pool, dense 128, normalised, dropout", (28, 28, 1), 128,
     (*_convs(32), pool(2), *_convs(64), pool(2), dropout(0.3), FLATTEN, dense(128, "relu"), dropout(0.5), dense(10)),
 )  # fmt: skip
+CLOTHES = Net(
+    "CNN, conv 32, pool, 2 × conv 64, pool, dense 128, normalised, dropout", (28, 28, 1), 128,
+    (
+        *_convs(32), pool(2), dropout(0.2), *_convs(64, 64), pool(2), dropout(0.3), FLATTEN, dense(128), BATCH_NORM,
+        RELU, dropout(0.4), dense(10),
+    ),
+)  # fmt: skip
 COLOURS = Net(
     "VGG-like, 3 blocks of 2 convolutions 32/64/128, normalised, dropout", (32, 32, 3), 64,
     (
@@ -115,7 +122,7 @@ LINEAR = Net("linear map over 336 hours, shared by the columns", (336,), 224, (d
 GRU = Net("GRU 64 units over 96 hours of 7 columns, dense", (96, 7), 32, (gru(64), dense(96 * 7)), "values", 96 * 7)
 
 TASKS = {
-    "fashion": Task(IMAGES, functools.partial(real_data.idx, "fashion_mnist"), 10, 2e-3, limit=0.922),
+    "fashion": Task(CLOTHES, functools.partial(real_data.idx, "fashion_mnist"), 10, 3e-3, limit=0.922),
     "mnist": Task(IMAGES, functools.partial(real_data.idx, "mnist"), 5, 2e-3, limit=0.992),
     "cifar": Task(COLOURS, real_data.cifar, 15, 2e-3, seeds=3),
     "ecg": Task(HEARTS, real_data.ecg, 40, 2e-3, limit=0.94, seeds=5),
