@@ -40,9 +40,8 @@ def run(plan: Plan) -> dict[str, Any]:
     rows = [_row(shape, found[n], [ratios.get((n, k)) for k in KINDS]) for n, shape in enumerate(shapes)]
     columns = ["batch×height×width×channels→filters", "MFLOP", *(f"{k}: ours : PyTorch" for k in KINDS.values())]
     note = (
-        "Every side has its operands in its own layout: PyTorch channels first or last, whichever is faster for the"
-        " call; Ranvier the batch beside the channels, as inside its compiled networks. In brackets our time divided"
-        " by PyTorch's. k kernel, s strides, d dilation, g groups, p padding on every side."
+        "PyTorch has its operands channels first or last, whichever is faster for the call; Ranvier channels last. In"
+        " brackets our time divided by PyTorch's. k kernel, s strides, d dilation, g groups, p padding on every side."
     )
     raw = [{"shape": s.text, "flops": s.flops, "times": t} for s, t in zip(shapes, found, strict=True)]
     return report.record(NAME, TITLE, [report.table("", columns, rows)], _bars(shapes, ratios), raw, [note, *failed])

@@ -42,10 +42,7 @@ def timed(work: Callable[[int], Any], seconds: float) -> float:
 
 
 class Ranvier:
-    """``rv.conv`` and its gradients in a plan: all units of a slice in one native call.
-
-    Images lie as they do inside compiled networks, the batch beside the channels: (height, width, batch, channels).
-    """
+    """``rv.conv`` and its gradients in a plan, images as users hold them; all runs of a slice in one native call."""
 
     def prepare(self, number: int) -> None:
         rv = importlib.import_module("ranvier")
@@ -54,19 +51,13 @@ class Ranvier:
         attrs = {"strides": shape.strides, "dilation": shape.dilation, "groups": shape.groups,
                  "padding": ((shape.padding,) * 2,) * 2}  # fmt: skip
 
-        def outer(t: Any) -> Any:
-            return rv.permute_dims(t, (2, 0, 1, 3))
-
-        def inner(t: Any) -> Any:
-            return rv.permute_dims(t, (1, 2, 0, 3))
-
         def forward(x: Any, w: Any) -> Any:
-            return inner(rv.conv(outer(x), w, **attrs))
+            return rv.conv(x, w, **attrs)
 
         def dot(x: Any, w: Any, g: Any) -> Any:
             return rv.sum(forward(x, w) * g)
 
-        a, b, c = (rv.tensor(np.ascontiguousarray(v)) for v in (x.transpose(1, 2, 0, 3), w, g.transpose(1, 2, 0, 3)))
+        a, b, c = (rv.tensor(np.ascontiguousarray(v)) for v in (x, w, g))
         made = {
             "forward": (rv.jit(forward), (a, b)),
             "image": (rv.jit(lambda x, w, g: rv.grad(lambda t: dot(t, w, g))(x)), (a, b, c)),
