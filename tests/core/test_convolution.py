@@ -89,8 +89,9 @@ def _torch_conv(torch: Any, x: Any, kernel: Any, rank: int, attrs: dict[str, Any
     """PyTorch's convolution with channels last and padding on each side for itself."""
     front = (0, rank + 1, *range(1, rank + 1))
     widths = [n for pair in reversed(attrs["padding"]) for n in pair]
-    image = torch.nn.functional.pad(x.permute(front), widths)
-    weights = kernel.permute(rank + 1, rank, *range(rank))
+    # Contiguous: PyTorch's own gradient refuses some weights that are not.
+    image = torch.nn.functional.pad(x.permute(front), widths).contiguous()
+    weights = kernel.permute(rank + 1, rank, *range(rank)).contiguous()
     function = [torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d][rank - 1]
     out = function(image, weights, None, attrs["strides"], 0, attrs["dilation"], attrs["groups"])
     return out.permute(0, *range(2, rank + 2), 1)
