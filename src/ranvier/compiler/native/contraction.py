@@ -35,6 +35,8 @@ from ranvier.compiler.native.emit import HEAVY, ITEMSIZE, KINDS, constant, emit_
 from ranvier.compiler.native.expr import Body, Instr
 
 __all__ = [
+    "BITS",
+    "REGISTERS",
     "AOperand",
     "Contraction",
     "EpilogueOperand",
@@ -50,8 +52,8 @@ __all__ = [
 
 Isa = Any  # target.Isa: .name, .bits, .lanes(dtype)
 
-_BITS = {"avx512": 512, "avx2": 256, "neon": 128, "generic": 128}
-_REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}
+BITS = {"avx512": 512, "avx2": 256, "neon": 128, "generic": 128}
+REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}
 _LIGHT = 4  # instructions of a body that is still written out once for every vector of the tile
 _A_LARGE = 8 << 20  # bytes of A from which tiles are visited in bands of rows
 _A_BAND = 768 << 10  # bytes of such a band: it lives in the second cache while the panels of B go by
@@ -228,7 +230,7 @@ class Contraction:
     def units(self) -> int:
         """Tiles: chunks, matrices of the batch, panels and row tiles, the last running fastest."""
         tile = choose_tile(self)
-        blocks = self.panels * (self.width // (_BITS[self.isa] // 32) // tile.vectors)
+        blocks = self.panels * (self.width // (BITS[self.isa] // 32) // tile.vectors)
         return self.chunks * self.batch * blocks * -(-self.m // tile.rows)
 
     def key(self) -> str:
@@ -278,12 +280,12 @@ def _per_vector(spec: Contraction) -> int:
 
 def _row_limits(spec: Contraction) -> Iterator[tuple[int, int]]:
     """(vectors, most rows) of the register tiles that fit, widest first."""
-    lanes, per_vector = _BITS[spec.isa] // 32, _per_vector(spec)
+    lanes, per_vector = BITS[spec.isa] // 32, _per_vector(spec)
     spare = {"neon": 6, "avx512": 2}.get(spec.isa, 1)
     for vectors in range(spec.width // lanes, 0, -1):
         if (spec.width // lanes) % vectors == 0:
             apart = 2 if spec.dtype == "pairs" and not spec.dot else 1  # registers for a vector of B
-            free = _REGISTERS[spec.isa] - spare * apart - vectors * per_vector * apart
+            free = REGISTERS[spec.isa] - spare * apart - vectors * per_vector * apart
             yield vectors, min(free // (vectors * per_vector), 14)
 
 
@@ -351,6 +353,10 @@ class TileKernel:
     def _unit(self, unit: Value) -> None:
         """The code of one unit."""
         raise AssertionError("a tile kernel defines its units")
+
+    def _split(self, number: Value, size: int) -> tuple[Value, Value]:
+        """(number // size, number % size)."""
+        return (number, self.f.const(0, "i64")) if size == 1 else (number // size, number % size)
 
     def _widen(self, value: Value) -> Value:
         return widen_bfloat16(self.f, value) if self.spec.dtype == "bfloat16" else value

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ranvier.compiler.native.builder import Value, vector
-from ranvier.compiler.native.contraction import EpilogueOperand, Tile, TileKernel
+from ranvier.compiler.native.contraction import BITS, REGISTERS, EpilogueOperand, Tile, TileKernel
 from ranvier.compiler.native.emit import ITEMSIZE, KINDS
 from ranvier.compiler.native.expr import Body
 from ranvier.compiler.native.taps import Axis, Reach, reach
@@ -30,8 +30,6 @@ __all__ = ["Convolution", "Geometry", "lanes_of", "tile_limit", "tile_rows"]
 
 Isa = Any  # target.Isa: .name, .bits, .lanes(dtype)
 
-_REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}
-_BITS = {"avx512": 512, "avx2": 256, "neon": 128, "generic": 128}
 _UNITS = 64  # units wanted: enough for any number of threads, few enough that finding one's place costs nothing
 _UNROLLED = 4  # channels up to which the loop over them is written out
 
@@ -81,12 +79,12 @@ class Geometry:
 
 def lanes_of(isa: str) -> int:
     """Lanes of 32 bits in a vector."""
-    return _BITS[isa] // 32
+    return BITS[isa] // 32
 
 
 def tile_limit(registers: int, isa: str) -> int:
     """The most rows of a tile whose rows take so many registers each: sums, one row of the weights, two to spare."""
-    free = _REGISTERS[isa] - 2 - registers
+    free = REGISTERS[isa] - 2 - registers
     return max(1, min(free // registers, 14 if registers > 1 else 16))
 
 
@@ -156,7 +154,7 @@ class Convolution:
     def tile(self) -> Tile:
         """The register tile."""
         vectors, g = self.width // lanes_of(self.isa), self.geometry
-        while vectors > 1 and vectors * (ITEMSIZE[self.acc] // 4) > _REGISTERS[self.isa] // 5:
+        while vectors > 1 and vectors * (ITEMSIZE[self.acc] // 4) > REGISTERS[self.isa] // 5:
             vectors //= 2 if vectors % 2 == 0 else vectors
         return Tile(tile_rows(g.rows, vectors, g.taps * g.channels, self.isa, self.acc), vectors)
 
@@ -239,10 +237,6 @@ class _Kernel(TileKernel):
                     (column % per_panel) * (self.tile.vectors * self.lanes) if per_panel > 1 else f.const(0, "i64")
                 )
                 self._epilogue(self._sums(here))
-
-    def _split(self, number: Value, size: int) -> tuple[Value, Value]:
-        """(number // size, number % size)."""
-        return (number, self.f.const(0, "i64")) if size == 1 else (number // size, number % size)
 
     def _rows(self, index: Value) -> None:
         """The tile's first row; the last tile starts early so as to be full and stores only what is its own."""

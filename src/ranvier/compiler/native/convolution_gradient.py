@@ -179,10 +179,6 @@ class _Kernel(TileKernel):
             sums = self._sums(ranges, starts)
             self._store(sums, tap)
 
-    def _split(self, number: Value, size: int) -> tuple[Value, Value]:
-        """(number // size, number % size)."""
-        return (number, self.f.const(0, "i64")) if size == 1 else (number // size, number % size)
-
     def _tap_numbers(self, tap: Value) -> list[Value | int]:
         """The tap's number along each axis; 0 along a folded one."""
         numbers: list[Value | int] = []
